@@ -1,0 +1,33 @@
+//! Reverse-mode automatic differentiation, from scratch.
+//!
+//! Calculating with [`Var`]s writes a [`Tape`]: one entry per operation, in
+//! the order of calculation, each with what its backward pass needs. Reading
+//! the tape backwards turns the gradient of a loss into the gradients of its
+//! leaves.
+//!
+//! ```
+//! use ggpo_autograd::{Tape, ops};
+//! use ggpo_tensor::tensor;
+//!
+//! let tape = Tape::new();
+//! let x = tape.constant(tensor(&[1, 2], vec![3.0, 4.0]));
+//! let w = tape.leaf(tensor(&[1, 2], vec![0.5, -1.0]));
+//! let loss = ops::sum(&ops::linear(&x, &w, None));
+//! let mut gradients = tape.backward(&loss);
+//! assert_eq!(gradients.take(&w).unwrap(), tensor(&[1, 2], vec![3.0, 4.0]));
+//! ```
+//!
+//! # Invariants
+//!
+//! * One operation is one file of [`ops`]: formula, forward, what it saves,
+//!   backward, and its gradient check in `f64`.
+//! * An operation without backward cannot be written: [`Operation`] asks for it.
+//! * Nothing is recorded, and no gradient calculated, for what needs none.
+//! * Saved values are dropped as soon as the backward pass has used them.
+
+mod gradcheck;
+pub mod ops;
+mod tape;
+
+pub use gradcheck::{GradcheckError, gradcheck, gradcheck_within};
+pub use tape::{Gradients, Operation, Tape, Var};

@@ -1,0 +1,128 @@
+//! `y = x Wᵀ + b` for W of out x in.
+//!
+//! Backward: `dx = dy W`, `dW = dyᵀ x`, `db = sum of the rows of dy`.
+
+use ggpo_tensor::reduce::sum_rows;
+use ggpo_tensor::{Scalar, Tensor, flat, gemm, matmul, matmul_tn, tensor, view2};
+use ndarray::ArrayViewMut2;
+
+use crate::{Operation, Var};
+
+struct Linear<T> {
+    /// Saved only if the weight needs a gradient.
+    x: Option<Tensor<T>>,
+    weight: Tensor<T>,
+    input_shape: Vec<usize>,
+}
+
+impl<T: Scalar> Operation<T> for Linear<T> {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn backward(self: Box<Self>, gradient: Tensor<T>, needed: &[bool]) -> Vec<Option<Tensor<T>>> {
+        let dy = view2(&gradient);
+        let dx = needed[0].then(|| {
+            let dx = matmul(dy, view2(&self.weight));
+            tensor(&self.input_shape, dx.into_raw_vec_and_offset().0)
+        });
+        let dw = needed[1].then(|| {
+            let x = self.x.as_ref().expect("saved for the weight's gradient");
+            matmul_tn(dy, view2(x)).into_dyn().into_shared()
+        });
+        let mut gradients = vec![dx, dw];
+        if let Some(&bias) = needed.get(2) {
+            gradients.push(bias.then(|| tensor(&[dy.ncols()], sum_rows(dy))));
+        }
+        gradients
+    }
+}
+
+/// A linear layer: `x` is ... x in, `weight` out x in, `bias` out; the result
+/// is ... x out.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn linear<T: Scalar>(x: &Var<T>, weight: &Var<T>, bias: Option<&Var<T>>) -> Var<T> {
+    let w = view2(weight.value());
+    let mut shape = x.shape().to_vec();
+    let last = shape
+        .last_mut()
+        .expect("a linear layer's input has an axis");
+    assert_eq!(*last, w.ncols(), "linear: input and weight {:?}", w.dim());
+    *last = w.nrows();
+    let mut out = rows_of_bias(bias.map(Var::value), view2(x.value()).nrows(), w.nrows());
+    let view = ArrayViewMut2::from_shape((view2(x.value()).nrows(), w.nrows()), &mut out)
+        .expect("rows x out");
+    let beta = if bias.is_some() { T::ONE } else { T::ZERO };
+    gemm(T::ONE, view2(x.value()), w.reversed_axes(), beta, view);
+
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    x.tape().record(&inputs, tensor(&shape, out), || Linear {
+        x: weight.needs_gradient().then(|| x.value().clone()),
+        weight: weight.value().clone(),
+        input_shape: x.shape().to_vec(),
+    })
+}
+
+/// A buffer of `rows` x `width`, each row the bias, or zeros without one.
+///
+/// # Panics
+/// If the bias has another length than `width`.
+pub(super) fn rows_of_bias<T: Scalar>(
+    bias: Option<&Tensor<T>>,
+    rows: usize,
+    width: usize,
+) -> Vec<T> {
+    match bias {
+        None => vec![T::ZERO; rows * width],
+        Some(bias) => {
+            assert_eq!(bias.shape(), [width], "linear: shape of the bias");
+            flat(bias).repeat(rows)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ops::testing::normal;
+    use crate::{Tape, gradcheck};
+
+    proptest! {
+        #[test]
+        fn linear_agrees_with_differences(
+            rows in 1..4usize, inputs in 1..5usize, outputs in 1..5usize, seed: u64,
+        ) {
+            let shapes = [
+                normal(seed, &[2, rows, inputs]),
+                normal(seed ^ 1, &[outputs, inputs]),
+                normal(seed ^ 2, &[outputs]),
+            ];
+            gradcheck(&shapes, |_, v| linear(&v[0], &v[1], Some(&v[2]))).unwrap();
+            gradcheck(&shapes[..2], |_, v| linear(&v[0], &v[1], None)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_frozen_weight_saves_no_input() {
+        let tape = Tape::<f64>::new();
+        let x = tape.leaf(normal(1, &[3, 4]));
+        let w = tape.constant(normal(2, &[5, 4]));
+        let y = linear(&x, &w, None);
+        let value = x.value().clone();
+        drop(x);
+        assert!(
+            value.try_into_owned_nocopy().is_ok(),
+            "the tape still holds the input"
+        );
+        assert_eq!(
+            tape.to_string(),
+            "%0 = leaf [3, 4]\n%1 = linear(%0, constant) [3, 5]\n"
+        );
+        drop(y);
+    }
+}

@@ -1,0 +1,98 @@
+//! Gaussian noise of one standard deviation per row, made where it is needed.
+
+use std::sync::Arc;
+
+use ggpo_tensor::random::Stream;
+use ggpo_tensor::{RowPerturbation, Scalar};
+use ndarray::{ArrayView1, ArrayViewMut1, ArrayViewMut2, Axis, Zip};
+
+use crate::NoiseKind;
+
+/// Numbers made at a time, in a buffer on the stack.
+const BUFFER: usize = 512;
+
+/// Noise `eps` (m x n) with `eps_ij = row_std_i * z`, where z is the normal
+/// number of a [`Stream`] at position `(draw m + i) n + j`.
+///
+/// Nothing of size m x n is stored, and the same element is the same number
+/// whoever asks for it, in whatever pieces.
+#[derive(Clone, Debug)]
+pub struct GaussianRows<T> {
+    stream: Stream,
+    draw: u64,
+    columns: usize,
+    row_std: Arc<[T]>,
+    kind: NoiseKind,
+    in_backward: bool,
+}
+
+impl<T: Scalar> GaussianRows<T> {
+    /// Noise on a weight of m x n, where m is the length of `row_std` and n is
+    /// `columns`. Different values of `draw` give independent noise.
+    pub fn new(
+        stream: Stream,
+        draw: u32,
+        columns: usize,
+        row_std: Arc<[T]>,
+        kind: NoiseKind,
+    ) -> Self {
+        GaussianRows {
+            stream,
+            draw: u64::from(draw),
+            columns,
+            row_std,
+            kind,
+            in_backward: true,
+        }
+    }
+
+    /// The same noise, but not seen by the gradient that flows on to the
+    /// layer's input.
+    pub fn detached(mut self) -> Self {
+        self.in_backward = false;
+        self
+    }
+
+    /// Standard deviations of the rows, length m. Of the gaussian: truncation
+    /// makes the actual ones smaller.
+    pub fn row_std(&self) -> &[T] {
+        &self.row_std
+    }
+
+    fn add_row(&self, i: usize, mut row: ArrayViewMut1<'_, T>) {
+        let std = self.row_std[i];
+        if std == T::ZERO {
+            return;
+        }
+        let first = (self.draw * self.row_std.len() as u64 + i as u64) * self.columns as u64;
+        let mut buffer = [0.0_f32; BUFFER];
+        for (piece, chunk) in row.axis_chunks_iter_mut(Axis(0), BUFFER).enumerate() {
+            let normals = &mut buffer[..chunk.len()];
+            let start = first + (piece * BUFFER) as u64;
+            match self.kind {
+                NoiseKind::Gaussian => self.stream.fill_normal(start, normals),
+                NoiseKind::Truncated(limit) => {
+                    self.stream.fill_truncated_normal(start, limit, normals);
+                }
+            }
+            Zip::from(chunk)
+                .and(ArrayView1::from(&*normals))
+                .for_each(|element, &z| *element += std * T::from_f64(f64::from(z)));
+        }
+    }
+}
+
+impl<T: Scalar> RowPerturbation<T> for GaussianRows<T> {
+    /// # Panics
+    /// If the panel is not n wide or reaches beyond row m.
+    fn add_rows(&self, first_row: usize, mut panel: ArrayViewMut2<'_, T>) {
+        assert_eq!(panel.ncols(), self.columns, "a panel is n wide");
+        for (i, row) in panel.rows_mut().into_iter().enumerate() {
+            self.add_row(first_row + i, row);
+        }
+    }
+
+    fn in_backward(&self) -> bool {
+        self.in_backward
+    }
+}

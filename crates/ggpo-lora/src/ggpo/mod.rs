@@ -1,0 +1,215 @@
+//! The weight perturbation of LoRA-GGPO.
+
+mod config;
+mod rows;
+mod state;
+
+use std::sync::Arc;
+
+use ggpo_tensor::random::{Purpose, Stream};
+use ggpo_tensor::{RowPerturbation, Scalar};
+
+pub use config::{GgpoConfig, GgpoForm, GradientEstimate, NoiseKind, NoiseSpread, SigmaSchedule};
+pub use state::{GgpoState, NoiseStatistics};
+
+use crate::{AdaptedLayers, GaussianRows, LoraError};
+use rows::RowScales;
+
+/// What is known of the noise of one layer.
+#[derive(Clone, Debug)]
+struct LayerNoise<T> {
+    /// Input dimension n.
+    columns: usize,
+    /// Deviations at the schedule's factor 1, length m.
+    base_std: Vec<T>,
+    /// Deviations at the current step, length m.
+    row_std: Arc<[T]>,
+}
+
+/// Draws one fresh `eps` for every adapted layer at every step:
+///
+/// `eps_ij ~ N(0, v_i)`, `v_i = (sigma^2 / n) * ( ||W'_i||^2 + beta * ||G_i||^2 )` (eq. 6, 8).
+///
+/// Call [`begin_step`](Self::begin_step) before the forward pass of a step;
+/// hand [`noise`](Self::noise) to the layers in forward and backward. What is
+/// drawn depends on the seed, the step, the layer and the position in the
+/// matrix, and on nothing else.
+#[derive(Clone, Debug)]
+pub struct Ggpo<T> {
+    config: GgpoConfig,
+    seed: u64,
+    total_steps: u32,
+    step: u32,
+    /// The factor of the schedule at the current step; 0 before the first.
+    factor: f64,
+    /// What the formula needs of W, which does not change in a run.
+    scales: Vec<RowScales<T>>,
+    layers: Vec<LayerNoise<T>>,
+    statistics: Vec<NoiseStatistics>,
+}
+
+impl<T: Scalar> Ggpo<T> {
+    /// A perturbation for a run of `total_steps` optimiser steps.
+    ///
+    /// # Errors
+    /// [`LoraError::Config`] as [`GgpoConfig::validate`] says, and if the
+    /// schedule is a ramp over 0 steps.
+    pub fn new(config: GgpoConfig, seed: u64, total_steps: u32) -> Result<Self, LoraError> {
+        config.validate()?;
+        if config.schedule == SigmaSchedule::CosineRamp && total_steps == 0 {
+            let expected = "at least 1 for a schedule that ramps up";
+            return Err(LoraError::config("total_steps", expected, total_steps));
+        }
+        Ok(Ggpo {
+            config,
+            seed,
+            total_steps,
+            step: 0,
+            factor: 0.0,
+            scales: Vec::new(),
+            layers: Vec::new(),
+            statistics: Vec::new(),
+        })
+    }
+
+    /// The options.
+    pub fn config(&self) -> &GgpoConfig {
+        &self.config
+    }
+
+    /// Begins step `step` (from 0): the deviations of the rows are made from
+    /// the layers as they are now if a refresh is due or nothing is known yet.
+    ///
+    /// `||W_i||^2` is computed at the first refresh and kept, so the base
+    /// weights must not change in a run.
+    ///
+    /// # Panics
+    /// If the shapes of a layer do not fit each other, or the number of layers
+    /// or rows is not the one of the steps before or of the restored state; if
+    /// the exact gradient is asked for and a layer has adapter gradients but
+    /// not this one.
+    pub fn begin_step(&mut self, step: u32, layers: &dyn AdaptedLayers<T>) {
+        self.step = step;
+        self.factor = self.config.schedule.factor(step, self.total_steps);
+        if self.layers.is_empty() || step.is_multiple_of(self.config.refresh_every) {
+            self.refresh(layers);
+        }
+        let count = layers.count();
+        assert_eq!(count, self.layers.len(), "the number of layers changed");
+        let factor = T::from_f64(self.factor);
+        for (index, noise) in self.layers.iter_mut().enumerate() {
+            let (rows, columns) = layers.layer(index).weight.dim();
+            assert_eq!(rows, noise.base_std.len(), "rows of layer {index} changed");
+            noise.columns = columns;
+            noise.row_std = noise.base_std.iter().map(|&std| factor * std).collect();
+            self.statistics[index].row_std = rows::mean(&noise.row_std);
+        }
+    }
+
+    fn refresh(&mut self, layers: &dyn AdaptedLayers<T>) {
+        let count = layers.count();
+        if self.scales.is_empty() {
+            self.scales = (0..count)
+                .map(|index| {
+                    let stream = Stream::new(self.seed, Purpose::Sampling, 0, index as u32);
+                    RowScales::new(&self.config, layers.layer(index).weight, stream)
+                })
+                .collect();
+        }
+        assert_eq!(count, self.scales.len(), "the number of layers changed");
+        self.layers.clear();
+        self.statistics.clear();
+        for (index, scales) in self.scales.iter().enumerate() {
+            let layer = layers.layer(index);
+            let (base_std, statistics) = scales.row_std(&self.config, &layer);
+            self.layers.push(LayerNoise {
+                columns: layer.weight.ncols(),
+                base_std,
+                row_std: Arc::default(),
+            });
+            self.statistics.push(statistics);
+        }
+    }
+
+    /// The noise on the weight of `layer` at the current step, or none if sigma
+    /// or the schedule's factor is 0 or no step has begun. `micro_batch` counts
+    /// from 0 within the step and matters with `per_micro_batch` only.
+    ///
+    /// # Panics
+    /// If `layer` is not below the number of layers.
+    pub fn noise(&self, layer: usize, micro_batch: u32) -> Option<Arc<dyn RowPerturbation<T>>> {
+        if self.config.sigma == 0.0 || self.factor == 0.0 {
+            return None;
+        }
+        let known = &self.layers[layer];
+        let stream = Stream::new(self.seed, Purpose::Perturbation, self.step, layer as u32);
+        let draw = if self.config.per_micro_batch {
+            micro_batch
+        } else {
+            0
+        };
+        let row_std = Arc::clone(&known.row_std);
+        let noise = GaussianRows::new(stream, draw, known.columns, row_std, self.config.noise);
+        Some(Arc::new(match self.config.form {
+            GgpoForm::Paper => noise,
+            GgpoForm::SdScripts => noise.detached(),
+        }))
+    }
+
+    /// Standard deviations of the rows of `layer` at the current step, length m
+    /// (of the gaussian, before truncation).
+    ///
+    /// # Panics
+    /// If `layer` is not below the number of layers.
+    pub fn row_std(&self, layer: usize) -> &[T] {
+        &self.layers[layer].row_std
+    }
+
+    /// One summary for each layer, in the layers' order; empty before the first
+    /// step.
+    pub fn statistics(&self) -> &[NoiseStatistics] {
+        &self.statistics
+    }
+
+    /// Memory held, in bytes: a few numbers for each row of each layer.
+    pub fn bytes(&self) -> usize {
+        let kept: usize = self.scales.iter().map(RowScales::len).sum();
+        let rows: usize = self.layers.iter().map(|layer| layer.base_std.len()).sum();
+        (kept + 2 * rows) * size_of::<T>()
+    }
+
+    /// What must be saved with a checkpoint to continue a run exactly.
+    pub fn state(&self) -> GgpoState {
+        GgpoState {
+            row_std: self
+                .layers
+                .iter()
+                .map(|layer| layer.base_std.iter().map(|std| std.value()).collect())
+                .collect(),
+            statistics: self.statistics.clone(),
+        }
+    }
+
+    /// Continues from a saved state: the next steps draw the same noise, bit
+    /// for bit, as the run that was saved.
+    ///
+    /// # Errors
+    /// [`LoraError::State`] if the parts of the state do not fit each other or
+    /// a deviation is not a finite number of at least 0.
+    pub fn restore(&mut self, state: GgpoState) -> Result<(), LoraError> {
+        state.validate()?;
+        self.layers = state
+            .row_std
+            .iter()
+            .map(|row_std| LayerNoise {
+                columns: 0,
+                base_std: row_std.iter().map(|&std| T::from_f64(std)).collect(),
+                row_std: Arc::default(),
+            })
+            .collect();
+        self.statistics = state.statistics;
+        self.scales.clear();
+        self.factor = 0.0;
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! LoRA adapters and the weight perturbation of LoRA-GGPO, independent of any
+//! model and any automatic differentiation.
+//!
+//! * [`LoraConfig`], [`Targets`] and [`Adapter`]: which layers get an adapter,
+//!   and the adapter itself.
+//! * [`Ggpo`]: one fresh noise matrix for every adapted layer at every step, of
+//!   row variances that follow the norms of weights and gradients (eq. 6 to 8).
+//!   It reads a model through the trait [`AdaptedLayers`] and hands out noise
+//!   as [`RowPerturbation`](ggpo_tensor::RowPerturbation)s, which the linear
+//!   kernels of `ggpo-tensor` add to the weight on the way.
+//! * [`peft`]: adapters in the files of the PEFT library.
+//!
+//! # Notation
+//!
+//! A layer is `y = x W'^T` with the merged weight `W' = W + s B A`: the frozen
+//! base weight W is m x n (out x in), A is r x n, B is m x r, s is the scaling.
+//! G is the gradient of the loss with respect to W'; `W'_i` and `G_i` are row i.
+//!
+//! # One step
+//!
+//! A layer of plain arrays, 2 x 3, with an adapter of rank 1. It is the second
+//! step of a run, so there are gradients of the first:
+//!
+//! ```
+//! use ggpo_lora::{AdaptedLayers, Ggpo, GgpoConfig, LayerView};
+//! use ndarray::{Array2, array};
+//!
+//! struct OneLayer {
+//!     weight: Array2<f64>,
+//!     a: Array2<f64>,
+//!     b: Array2<f64>,
+//!     grad_a: Array2<f64>,
+//!     grad_b: Array2<f64>,
+//! }
+//!
+//! impl AdaptedLayers<f64> for OneLayer {
+//!     fn count(&self) -> usize {
+//!         1
+//!     }
+//!     fn layer(&self, _index: usize) -> LayerView<'_, f64> {
+//!         LayerView {
+//!             weight: self.weight.view(),
+//!             a: self.a.view(),
+//!             b: self.b.view(),
+//!             scaling: 2.0,
+//!             grad_a: Some(self.grad_a.view()),
+//!             grad_b: Some(self.grad_b.view()),
+//!             grad_merged: None,
+//!         }
+//!     }
+//! }
+//!
+//! let model = OneLayer {
+//!     weight: array![[1.0, 2.0, 2.0], [0.0, 3.0, 4.0]],
+//!     a: array![[1.0, 0.0, 0.0]],
+//!     b: array![[0.0], [0.0]],
+//!     grad_a: array![[0.0, 0.0, 0.0]],
+//!     grad_b: array![[0.5], [0.0]],
+//! };
+//! let config = GgpoConfig { sigma: 0.03, beta: 16.0, ..GgpoConfig::default() };
+//! let mut ggpo = Ggpo::new(config, 42, 100)?;
+//! ggpo.begin_step(1, &model);
+//!
+//! // B = 0, so W' = W: its rows have the norms 3 and 5. By equation 7,
+//! // G = 2 dB A has the rows (1, 0, 0) and 0. Hence v_i = sigma^2 / 3 times
+//! // 9 + 16 and 25 + 0, which happens to be the same.
+//! let expected = 0.03 * (25.0_f64 / 3.0).sqrt();
+//! for std in ggpo.row_std(0) {
+//!     assert!((std - expected).abs() < 1e-15);
+//! }
+//! // 16 of the 50 in all come from the gradient.
+//! assert!((ggpo.statistics()[0].gradient_share - 0.32).abs() < 1e-15);
+//!
+//! // Forward and backward add the same noise to the weight, in whatever pieces
+//! // they walk through it, and leave the weight itself alone.
+//! let noise = ggpo.noise(0, 0).expect("sigma is not 0");
+//! let mut forward = model.weight.clone();
+//! noise.add_rows(0, forward.view_mut());
+//! let mut backward = model.weight.row(1).to_owned().insert_axis(ndarray::Axis(0));
+//! noise.add_rows(1, backward.view_mut());
+//! assert_eq!(forward.row(1), backward.row(0));
+//! assert_ne!(forward, model.weight);
+//! # Ok::<(), ggpo_lora::LoraError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod adapter;
+mod config;
+mod error;
+pub mod files;
+mod gaussian;
+mod ggpo;
+mod layers;
+mod norms;
+pub mod peft;
+mod targets;
+
+pub use adapter::Adapter;
+pub use config::{LoraConfig, ScalingRule};
+pub use error::LoraError;
+pub use gaussian::GaussianRows;
+pub use ggpo::{
+    Ggpo, GgpoConfig, GgpoForm, GgpoState, GradientEstimate, NoiseKind, NoiseSpread,
+    NoiseStatistics, SigmaSchedule,
+};
+pub use layers::{AdaptedLayers, LayerView};
+pub use norms::{adapter_gradient_row_norms_squared, merged_row_norms_squared, row_norms_squared};
+pub use targets::Targets;

@@ -1,0 +1,91 @@
+//! Row norms of merged weights and of gradients, without forming either.
+
+use ggpo_tensor::{Scalar, matmul, matmul_nt, reduce};
+use ndarray::parallel::prelude::*;
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis, concatenate};
+
+use crate::LayerView;
+
+/// `||row i||^2` of an m x n matrix: length m.
+pub fn row_norms_squared<T: Scalar>(matrix: ArrayView2<'_, T>) -> Vec<T> {
+    matrix
+        .axis_iter(Axis(0))
+        .into_par_iter()
+        .map(|row| dot(row, row))
+        .collect()
+}
+
+/// `||W'_i||^2` for every row i, of length m:
+///
+/// `||W'_i||^2 = ||W_i||^2 + 2 s <B_i, (W A^T)_i> + s^2 B_i (A A^T) B_i^T`
+///
+/// from `||W_i||^2`, which does not change in a run. Costs one product W Aᵀ and
+/// O((m + n) r^2); nothing larger than m x r is formed. Results that rounding
+/// makes negative are 0.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn merged_row_norms_squared<T: Scalar>(
+    weight_norms_squared: &[T],
+    layer: &LayerView<'_, T>,
+) -> Vec<T> {
+    let m = layer.weight.nrows();
+    assert_eq!(weight_norms_squared.len(), m, "one norm for each row of W");
+    let cross = matmul_nt(layer.weight, layer.a);
+    let products = product_row_norms_squared(layer.b, layer.a);
+    let s = layer.scaling;
+    (0..m)
+        .map(|i| {
+            let cross = dot(layer.b.row(i), cross.row(i));
+            let merged = weight_norms_squared[i] + (s + s) * cross + s * s * products[i];
+            merged.max(T::ZERO)
+        })
+        .collect()
+}
+
+/// `||G_i||^2` for every row i, of length m, with G estimated from the
+/// gradients of the adapter:
+///
+/// `G ~= s ( B dA + dB A )` (eq. 7), hence `||G_i||^2 = s^2 u_i M u_i^T` with
+/// `u_i = [B_i, dB_i]` and `M = [dA; A] [dA; A]^T`, 2r x 2r.
+///
+/// Costs O((m + n) r^2). Zeros if the layer has no gradients yet. Results that
+/// rounding makes negative are 0.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn adapter_gradient_row_norms_squared<T: Scalar>(layer: &LayerView<'_, T>) -> Vec<T> {
+    let (Some(grad_a), Some(grad_b)) = (layer.grad_a, layer.grad_b) else {
+        return vec![T::ZERO; layer.b.nrows()];
+    };
+    let up = concatenate(Axis(1), &[layer.b, grad_b]).expect("dB has the shape of B");
+    let down = concatenate(Axis(0), &[grad_a, layer.a]).expect("dA has the shape of A");
+    let s = layer.scaling;
+    product_row_norms_squared(up.view(), down.view())
+        .into_iter()
+        .map(|square| s * s * square)
+        .collect()
+}
+
+/// `||(U V)_i||^2 = U_i (V V^T) U_i^T` for U of m x k and V of k x n: length m.
+pub(crate) fn product_row_norms_squared<T: Scalar>(
+    u: ArrayView2<'_, T>,
+    v: ArrayView2<'_, T>,
+) -> Vec<T> {
+    let gram: Array2<T> = matmul_nt(v, v);
+    let image = matmul(u, gram.view());
+    (0..u.nrows())
+        .map(|i| dot(u.row(i), image.row(i)).max(T::ZERO))
+        .collect()
+}
+
+/// Inner product of two rows, in one fixed order.
+fn dot<T: Scalar>(x: ArrayView1<'_, T>, y: ArrayView1<'_, T>) -> T {
+    match (x.to_slice(), y.to_slice()) {
+        (Some(x), Some(y)) => reduce::dot(x, y),
+        _ => x
+            .iter()
+            .zip(y.iter())
+            .fold(T::ZERO, |total, (&x, &y)| total + x * y),
+    }
+}

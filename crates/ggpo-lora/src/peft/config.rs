@@ -1,0 +1,228 @@
+//! `adapter_config.json`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::fields::Fields;
+use crate::targets::{ends_with, whole_name};
+use crate::{LoraError, ScalingRule, Targets};
+
+/// The configuration of a LoRA adapter in the PEFT format, field by field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeftConfig {
+    /// The rank, where `rank_pattern` says nothing else.
+    pub r: usize,
+    /// The numerator of the scaling, where `alpha_pattern` says nothing else.
+    pub lora_alpha: f64,
+    /// Dropout on the input of the adapters. When a folder is written, that of
+    /// the adapters is used.
+    pub lora_dropout: f32,
+    /// The scaling is `alpha / sqrt(r)` instead of `alpha / r`.
+    pub use_rslora: bool,
+    /// The modules that have an adapter.
+    pub target_modules: Option<Targets>,
+    /// Modules that were trained as a whole and are stored with the adapter.
+    pub modules_to_save: Option<Vec<String>>,
+    /// The kind of task, for example `SEQ_CLS` or `CAUSAL_LM`.
+    pub task_type: Option<String>,
+    /// Name or folder of the base model.
+    pub base_model_name_or_path: Option<String>,
+    /// The base model stores its weights in x out; A and B are not affected.
+    pub fan_in_fan_out: bool,
+    /// The adapter was saved for use, not for further training.
+    pub inference_mode: bool,
+    /// Ranks of modules that differ: a pattern that matches the whole name, or
+    /// its end from a "." on; the first match in alphabetical order counts.
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Numerators of modules that differ, by the same rule.
+    pub alpha_pattern: BTreeMap<String, f64>,
+    /// All other options, as they were read; those that would change anything
+    /// are refused, so these can be ignored.
+    pub other: BTreeMap<String, Value>,
+}
+
+impl PeftConfig {
+    /// A configuration for adapters of one rank and numerator.
+    pub fn new(
+        rank: usize,
+        alpha: f64,
+        scaling: ScalingRule,
+        target_modules: Vec<String>,
+        modules_to_save: Vec<String>,
+        task_type: Option<String>,
+        base_model: String,
+    ) -> Self {
+        let modules_to_save = (!modules_to_save.is_empty()).then_some(modules_to_save);
+        let other = [
+            ("auto_mapping", Value::Null),
+            ("init_lora_weights", Value::Bool(true)),
+            ("layers_pattern", Value::Null),
+            ("layers_to_transform", Value::Null),
+            ("revision", Value::Null),
+        ];
+        PeftConfig {
+            r: rank,
+            lora_alpha: alpha,
+            lora_dropout: 0.0,
+            use_rslora: scaling == ScalingRule::RsLora,
+            target_modules: Some(Targets::Names(target_modules)),
+            modules_to_save,
+            task_type,
+            base_model_name_or_path: Some(base_model),
+            fan_in_fan_out: false,
+            inference_mode: true,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            other: other.map(|(key, value)| (key.to_owned(), value)).into(),
+        }
+    }
+
+    /// The rule that makes the scaling from alpha and rank.
+    pub fn scaling_rule(&self) -> ScalingRule {
+        if self.use_rslora {
+            ScalingRule::RsLora
+        } else {
+            ScalingRule::Lora
+        }
+    }
+
+    /// Rank r and scaling s of a module.
+    ///
+    /// # Errors
+    /// [`LoraError::Pattern`] if a key of `rank_pattern` or `alpha_pattern` is
+    /// not a regular expression.
+    pub fn rank_and_scaling(&self, module: &str) -> Result<(usize, f64), LoraError> {
+        let rank = first_match(&self.rank_pattern, module)?.unwrap_or(self.r);
+        let alpha = first_match(&self.alpha_pattern, module)?.unwrap_or(self.lora_alpha);
+        Ok((rank, self.scaling_rule().factor(alpha, rank)))
+    }
+
+    /// Whether a parameter (its full name) is in a module that is saved whole.
+    pub(super) fn is_saved(&self, parameter: &str) -> bool {
+        let entries = self.modules_to_save.as_deref().unwrap_or_default();
+        let ends = parameter.match_indices('.').map(|(end, _)| end);
+        ends.map(|end| &parameter[..end])
+            .any(|module| entries.iter().any(|entry| module.ends_with(entry)))
+    }
+
+    /// The targets as text, if they are a list without this module.
+    pub(super) fn unmatched_targets(&self, module: &str) -> Option<String> {
+        let targets = self.target_modules.as_ref()?;
+        let Targets::Names(names) = targets else {
+            return None;
+        };
+        let listed = names.iter().any(|entry| ends_with(module, entry));
+        (!listed).then(|| targets.to_string())
+    }
+
+    /// Reads the text of the file at `path`.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, LoraError> {
+        let mut fields = Fields::parse(path, text)?;
+        Ok(PeftConfig {
+            r: fields.take("r", "a whole number of at least 1", 8, |&r| r >= 1)?,
+            lora_alpha: fields.take("lora_alpha", "a finite number above 0", 8.0, positive)?,
+            lora_dropout: fields.take("lora_dropout", "from 0 up to 1", 0.0, |p: &f32| {
+                (0.0..1.0).contains(p)
+            })?,
+            use_rslora: fields.take("use_rslora", "true or false", false, any)?,
+            target_modules: fields.take("target_modules", "names or a pattern", None, any)?,
+            modules_to_save: fields.take("modules_to_save", "a list of names", None, any)?,
+            task_type: fields.take("task_type", "text", None, any)?,
+            base_model_name_or_path: fields.take("base_model_name_or_path", "text", None, any)?,
+            fan_in_fan_out: fields.take("fan_in_fan_out", "true or false", false, any)?,
+            inference_mode: fields.take("inference_mode", "true or false", false, any)?,
+            rank_pattern: fields.take(
+                "rank_pattern",
+                "whole numbers of at least 1 by pattern",
+                BTreeMap::new(),
+                |ranks: &BTreeMap<String, usize>| ranks.values().all(|&r| r >= 1),
+            )?,
+            alpha_pattern: fields.take(
+                "alpha_pattern",
+                "finite numbers above 0 by pattern",
+                BTreeMap::new(),
+                |alphas: &BTreeMap<String, f64>| alphas.values().all(positive),
+            )?,
+            other: fields.rest(),
+        })
+    }
+
+    /// The text of the file: sorted by key, as PEFT writes it.
+    pub(super) fn to_text(&self) -> String {
+        let mut fields = Map::from_iter(self.other.clone());
+        let ranks: Map<_, _> = map_values(&self.rank_pattern, |&rank| Value::from(rank));
+        let alphas: Map<_, _> = map_values(&self.alpha_pattern, |&alpha| number(alpha));
+        let own = [
+            ("peft_type", Value::from("LORA")),
+            ("bias", Value::from("none")),
+            ("use_dora", Value::from(false)),
+            ("r", Value::from(self.r)),
+            ("lora_alpha", number(self.lora_alpha)),
+            ("lora_dropout", decimal(self.lora_dropout)),
+            ("use_rslora", Value::from(self.use_rslora)),
+            ("target_modules", targets(self.target_modules.as_ref())),
+            ("modules_to_save", Value::from(self.modules_to_save.clone())),
+            ("task_type", Value::from(self.task_type.clone())),
+            (
+                "base_model_name_or_path",
+                Value::from(self.base_model_name_or_path.clone()),
+            ),
+            ("fan_in_fan_out", Value::from(self.fan_in_fan_out)),
+            ("inference_mode", Value::from(self.inference_mode)),
+            ("rank_pattern", Value::from(ranks)),
+            ("alpha_pattern", Value::from(alphas)),
+        ];
+        fields.extend(own.map(|(key, value)| (key.to_owned(), value)));
+        fields.sort_keys();
+        format!("{:#}\n", Value::from(fields))
+    }
+}
+
+fn any<V>(_: &V) -> bool {
+    true
+}
+
+fn positive(x: &f64) -> bool {
+    x.is_finite() && *x > 0.0
+}
+
+fn first_match<V: Copy>(
+    patterns: &BTreeMap<String, V>,
+    module: &str,
+) -> Result<Option<V>, LoraError> {
+    for (pattern, &value) in patterns {
+        if whole_name(r"(?:.*\.)?", pattern)?.is_match(module) {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+fn map_values<V>(values: &BTreeMap<String, V>, f: impl Fn(&V) -> Value) -> Map<String, Value> {
+    values.iter().map(|(key, v)| (key.clone(), f(v))).collect()
+}
+
+fn targets(targets: Option<&Targets>) -> Value {
+    match targets {
+        None => Value::Null,
+        Some(Targets::Names(names)) => Value::from(names.clone()),
+        Some(Targets::Pattern(pattern)) => Value::from(pattern.clone()),
+    }
+}
+
+/// A whole number without a decimal point where it is one, as PEFT expects.
+fn number(x: f64) -> Value {
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    if x.fract() == 0.0 && x.abs() < EXACT {
+        Value::from(x as i64)
+    } else {
+        Value::from(x)
+    }
+}
+
+/// The shortest decimal that reads back as this `f32`.
+fn decimal(x: f32) -> Value {
+    Value::from(x.to_string().parse::<f64>().unwrap_or(f64::from(x)))
+}

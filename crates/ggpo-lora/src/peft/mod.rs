@@ -1,0 +1,141 @@
+//! Adapters in the files of the PEFT library.
+//!
+//! A folder holds `adapter_config.json` and `adapter_model.safetensors`. What
+//! is written here loads in PEFT; what PEFT wrote is read, or refused with the
+//! option that cannot be honoured: nothing is ignored that would change the
+//! model.
+
+mod config;
+mod fields;
+mod weights;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use ggpo_tensor::{Scalar, Tensor};
+
+pub use config::PeftConfig;
+
+use crate::files::write_folder_atomically;
+use crate::{Adapter, LoraError};
+
+const CONFIG_FILE: &str = "adapter_config.json";
+const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+
+/// All adapters of a model, with the modules that were trained as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeftAdapter<T> {
+    /// The configuration.
+    pub config: PeftConfig,
+    /// The adapters by the name of their module in the base model.
+    pub adapters: BTreeMap<String, Adapter<T>>,
+    /// Parameters of `modules_to_save`, by their full name in the base model,
+    /// for example `classifier.weight`.
+    pub saved_modules: BTreeMap<String, Tensor<T>>,
+}
+
+impl<T: Scalar> PeftAdapter<T> {
+    /// Reads a folder. Numbers may be stored as F32, F16 or BF16.
+    ///
+    /// If `target_modules` is a list, every adapter must be of a module in it.
+    ///
+    /// # Errors
+    /// [`LoraError`], naming the file and the field or tensor: files that are
+    /// missing or malformed; options that cannot be honoured; tensors that are
+    /// missing, left over, of the wrong shape or type, or not finite.
+    pub fn read(folder: impl AsRef<Path>) -> Result<Self, LoraError> {
+        let path = folder.as_ref().join(CONFIG_FILE);
+        let text = fs::read_to_string(&path).map_err(|error| io_error(&path, error))?;
+        let config = PeftConfig::parse(&path, &text)?;
+        let path = folder.as_ref().join(WEIGHTS_FILE);
+        let bytes = fs::read(&path).map_err(|error| io_error(&path, error))?;
+        weights::parse(&path, &bytes, config)
+    }
+
+    /// Writes a folder, whole or not at all, with all numbers as F32.
+    ///
+    /// # Errors
+    /// [`LoraError::Exists`] if there is something under that name;
+    /// [`LoraError::Contradiction`] if rank, scaling or dropout of an adapter
+    /// is not what the configuration gives its module;
+    /// [`LoraError::NotListed`] if a module is missing in `target_modules` or
+    /// `modules_to_save`; [`LoraError::NotFinite`] and [`LoraError::Io`].
+    pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), LoraError> {
+        let folder = folder.as_ref();
+        let mut config = self.config.clone();
+        if let Some(adapter) = self.adapters.values().next() {
+            config.lora_dropout = adapter.dropout;
+        }
+        self.check(&config)?;
+        let weights = weights::to_bytes(&folder.join(WEIGHTS_FILE), self)?;
+        let text = config.to_text();
+        let files = [
+            (CONFIG_FILE, text.as_bytes()),
+            (WEIGHTS_FILE, weights.as_slice()),
+        ];
+        write_folder_atomically(folder, &files).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => LoraError::Exists {
+                path: folder.to_owned(),
+            },
+            _ => io_error(folder, error),
+        })
+    }
+
+    /// Whether the configuration says of every part what it is.
+    fn check(&self, config: &PeftConfig) -> Result<(), LoraError> {
+        for (module, adapter) in &self.adapters {
+            let (rank, scaling) = config.rank_and_scaling(module)?;
+            let contradiction = |property, expected: String, found: String| {
+                Err(LoraError::Contradiction {
+                    module: module.clone(),
+                    property,
+                    expected,
+                    found,
+                })
+            };
+            if let Some(names) = config.unmatched_targets(module) {
+                return Err(LoraError::NotListed {
+                    field: "target_modules",
+                    name: module.clone(),
+                    entries: names,
+                });
+            }
+            let ranks = (adapter.a.shape()[0], adapter.b.shape()[1]);
+            if ranks != (rank, rank) {
+                return contradiction("the rank", rank.to_string(), format!("{ranks:?}"));
+            }
+            if adapter.scaling != T::from_f64(scaling) {
+                let found = adapter.scaling.value().to_string();
+                return contradiction("the scaling", scaling.to_string(), found);
+            }
+            if adapter.dropout != config.lora_dropout {
+                let (expected, found) = (config.lora_dropout, adapter.dropout);
+                return contradiction("the dropout", expected.to_string(), found.to_string());
+            }
+        }
+        match self
+            .saved_modules
+            .keys()
+            .find(|name| !config.is_saved(name))
+        {
+            Some(name) => Err(LoraError::NotListed {
+                field: "modules_to_save",
+                name: name.clone(),
+                entries: format!(
+                    "{:?}",
+                    config.modules_to_save.as_deref().unwrap_or_default()
+                ),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn io_error(path: &Path, source: io::Error) -> LoraError {
+    LoraError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,39 @@
+//! Dense kernels on `ndarray` views, and random numbers indexed by position.
+//!
+//! This crate is the ground floor: it knows no gradient, no model and no file.
+//!
+//! * [`Scalar`] is everything a kernel may assume of a number, the matrix
+//!   product included; it is implemented for `f32` and `f64`.
+//! * [`matmul`](mod@matmul) holds the products A B, A Bᵀ and Aᵀ B, [`perturb`] the same
+//!   products with noise added to the rows of the weight on the way.
+//! * [`random`] generates uniform and normal numbers from a key and a position,
+//!   so that any piece of a random matrix can be made again at any time.
+//!
+//! # Invariants
+//!
+//! Work is split into pieces whose size depends on the shapes alone and every
+//! reduction has one fixed order, so a result has the same bits for any number
+//! of threads. `unsafe` code stands in one private module, [`raw`](self) only.
+
+pub mod activation;
+pub mod attention;
+pub mod dropout;
+pub mod embedding;
+pub mod layout;
+mod math;
+pub mod matmul;
+pub mod norm;
+pub mod parallel;
+pub mod perturb;
+pub mod random;
+mod raw;
+pub mod reduce;
+pub mod rotary;
+mod scalar;
+pub mod softmax;
+mod tensor;
+
+pub use matmul::{gemm, matmul, matmul_batched, matmul_nt, matmul_tn};
+pub use perturb::RowPerturbation;
+pub use scalar::Scalar;
+pub use tensor::{Tensor, flat, tensor, view2};

@@ -1,0 +1,111 @@
+//! Rotary position embedding in the half-split layout.
+//!
+//! Channel c is paired with channel `c + channels / 2`; the pair at position t
+//! is turned by the angle `t / theta^(2 c / channels)`.
+
+use crate::parallel::for_row_pieces;
+use crate::raw::dispatch::{self, Kernel};
+use crate::{Scalar, Tensor, flat, tensor};
+
+/// The rotation angles of every position: `angles[t * half + c]`, in radians.
+#[derive(Debug, Clone)]
+pub struct RotaryTable {
+    half: usize,
+    /// Sine and cosine per position and pair.
+    turns: Vec<[f64; 2]>,
+}
+
+impl RotaryTable {
+    /// Angles for positions `0..positions` of heads with an even number of
+    /// `channels`, turning with the inverse frequencies `1 / theta^(2 c / channels)`.
+    ///
+    /// # Panics
+    /// If `channels` is odd.
+    pub fn new(positions: usize, channels: usize, theta: f64) -> Self {
+        assert!(
+            channels.is_multiple_of(2),
+            "{channels} channels cannot be paired"
+        );
+        let half = channels / 2;
+        let mut turns = Vec::with_capacity(positions * half);
+        for position in 0..positions {
+            for pair in 0..half {
+                let frequency = theta.powf(-2.0 * pair as f64 / channels as f64);
+                let (sin, cos) = (position as f64 * frequency).sin_cos();
+                turns.push([sin, cos]);
+            }
+        }
+        RotaryTable { half, turns }
+    }
+
+    /// Number of positions the table reaches.
+    pub fn positions(&self) -> usize {
+        self.turns.len().checked_div(self.half).unwrap_or(0)
+    }
+
+    /// Turns `x` (batch x time x head x channel) forward, or back when `inverse`;
+    /// time step t stands at position `first + t`.
+    ///
+    /// # Panics
+    /// If the shape is not of four axes with the table's channels, or a
+    /// position is beyond the table.
+    pub fn turn<T: Scalar>(&self, x: &Tensor<T>, first: usize, inverse: bool) -> Tensor<T> {
+        let &[_, time, heads, channels] = x.shape() else {
+            panic!("rotary embedding of shape {:?}", x.shape())
+        };
+        assert_eq!(channels, 2 * self.half, "rotary embedding: channels");
+        assert!(
+            first + time <= self.positions(),
+            "position {} in a rotary table of {}",
+            first + time,
+            self.positions()
+        );
+        let sign = if inverse { -1.0 } else { 1.0 };
+        let mut out = flat(x).to_vec();
+        for_row_pieces(&mut out, channels.max(1), |first_row, rows| {
+            dispatch::run(Turn {
+                table: self,
+                position: |row| first + (first_row + row) / heads % time,
+                sign,
+                rows,
+            });
+        });
+        tensor(x.shape(), out)
+    }
+}
+
+/// Turns some rows, of which row i stands at `position(i)`.
+struct Turn<'a, T, P> {
+    table: &'a RotaryTable,
+    position: P,
+    sign: f64,
+    rows: &'a mut [T],
+}
+
+impl<T: Scalar, P: Fn(usize) -> usize> Kernel for Turn<'_, T, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let half = self.table.half;
+        // Rounded to `T` once for all heads of a position.
+        let (mut sines, mut cosines) = (vec![T::ZERO; half], vec![T::ZERO; half]);
+        let mut ready = None;
+        for (index, row) in self.rows.chunks_exact_mut((2 * half).max(1)).enumerate() {
+            let position = (self.position)(index);
+            if ready != Some(position) {
+                let turns = &self.table.turns[position * half..][..half];
+                for ((to_sin, to_cos), &[sin, cos]) in sines.iter_mut().zip(&mut cosines).zip(turns)
+                {
+                    (*to_sin, *to_cos) = (T::from_f64(self.sign * sin), T::from_f64(cos));
+                }
+                ready = Some(position);
+            }
+            let (low, high) = row.split_at_mut(half);
+            let turns = sines.iter().zip(&cosines);
+            for ((low, high), (&sin, &cos)) in low.iter_mut().zip(high).zip(turns) {
+                (*low, *high) = (*low * cos - *high * sin, *high * cos + *low * sin);
+            }
+        }
+    }
+}

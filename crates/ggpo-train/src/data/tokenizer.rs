@@ -1,0 +1,271 @@
+//! Texts to token ids and back.
+
+use std::path::Path;
+
+use ggpo_lora::files::write_atomically;
+use tokenizers::models::bpe::{BPE, BpeTrainer, BpeTrainerBuilder};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, NormalizerWrapper, PostProcessorWrapper, TokenizerBuilder};
+
+use crate::{Error, Result};
+
+/// A `tokenizer.json`, as the Hugging Face tools read and write it.
+///
+/// Text never becomes a special token: `[SEP]` in a message is five letters and
+/// signs like any other.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    vocabulary: usize,
+    /// `[CLS]` and `[SEP]`, if the vocabulary has them.
+    frame: [Option<usize>; 2],
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`; its own padding and truncation are set aside.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no tokenizer, or cannot encode every text.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+        tokenizers::Tokenizer::from_bytes(bytes)
+            .and_then(Self::new)
+            .map_err(|error| {
+                Error::file(
+                    path,
+                    format!("expected a tokenizer for any text, found {error}"),
+                )
+            })
+    }
+
+    fn new(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<Self> {
+        inner.set_encode_special_tokens(true);
+        inner.with_padding(None);
+        inner.with_truncation(None)?;
+        // A model without a token for the unknown fails at such a text.
+        inner.encode_fast("\u{10FFFD}", false)?;
+        let ids = inner.get_vocab(true).into_values();
+        let vocabulary = ids.max().map_or(0, |largest| largest as usize + 1);
+        let id = |token| inner.token_to_id(token).map(|id| id as usize);
+        Ok(Tokenizer {
+            frame: [id("[CLS]"), id("[SEP]")],
+            vocabulary,
+            inner,
+        })
+    }
+
+    /// Writes a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let json = self.inner.to_string(true);
+        let json = json.map_err(|error| Error::file(path, error.to_string()))?;
+        write_atomically(path, json.as_bytes()).map_err(|source| Error::io(path, source))
+    }
+
+    /// Ids of a text, without special tokens.
+    pub fn encode(&self, text: &str) -> Vec<usize> {
+        let encoding = self.inner.encode_fast(text, false);
+        let encoding = encoding.expect("a tokenizer that encodes the unknown encodes every text");
+        encoding.get_ids().iter().map(|&id| id as usize).collect()
+    }
+
+    /// Ids of a text between `[CLS]` and `[SEP]`, cut to `max_length` ids in
+    /// all, and whether anything had to be cut. A vocabulary that lacks one of
+    /// the two goes without it.
+    pub fn encode_classification(&self, text: &str, max_length: usize) -> (Vec<usize>, bool) {
+        let mut ids = self.encode(text);
+        let room = max_length.saturating_sub(self.frame.iter().flatten().count());
+        let truncated = ids.len() > room;
+        ids.truncate(room);
+        let [start, end] = self.frame;
+        (start.into_iter().chain(ids).chain(end).collect(), truncated)
+    }
+
+    /// The text of token ids, special tokens left out.
+    ///
+    /// # Errors
+    /// If the tokenizer's own decoder cannot make text of them.
+    pub fn decode(&self, ids: &[usize]) -> Result<String> {
+        let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
+        self.inner
+            .decode(&ids, true)
+            .map_err(|error| Error::config("token ids", "ids of a text", error))
+    }
+
+    /// Id of a token.
+    pub fn id(&self, token: &str) -> Option<usize> {
+        self.inner.token_to_id(token).map(|id| id as usize)
+    }
+
+    /// Number of tokens: every id is below it.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    /// Learns a byte-level BPE vocabulary (Sennrich and others 2016; the bytes
+    /// as in GPT-2) of at most `vocabulary` tokens: `specials` with the first
+    /// ids, the 256 bytes, and the most frequent merges. Every text can be
+    /// encoded, and decodes to itself.
+    ///
+    /// The same texts give the same tokenizer, whatever their order.
+    ///
+    /// # Errors
+    /// If `vocabulary` has no room for the special tokens and the bytes.
+    pub fn train_byte_level_bpe<S: AsRef<str> + Sync>(
+        texts: &[S],
+        vocabulary: usize,
+        specials: &[&str],
+    ) -> Result<Self> {
+        let least = 256 + specials.len();
+        if vocabulary < least {
+            let expected = format!("at least {least}, the bytes and the special tokens");
+            return Err(Error::config("vocabulary", expected, vocabulary));
+        }
+        let special = |token: &&str| AddedToken::from(*token, true);
+        let mut trainer = BpeTrainerBuilder::new()
+            .vocab_size(vocabulary)
+            .min_frequency(2)
+            .show_progress(false)
+            .special_tokens(specials.iter().map(special).collect())
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .build();
+        Self::learn(&mut trainer, texts)
+            .map_err(|error| Error::config("texts", "texts to learn a vocabulary from", error))
+    }
+
+    fn learn<S: AsRef<str> + Sync>(
+        trainer: &mut BpeTrainer,
+        texts: &[S],
+    ) -> tokenizers::Result<Self> {
+        let bytes = ByteLevel::new(false, true, true);
+        let mut untrained =
+            TokenizerBuilder::<BPE, NormalizerWrapper, _, PostProcessorWrapper, _>::new()
+                .with_model(BPE::default())
+                .with_pre_tokenizer(Some(bytes))
+                .with_decoder(Some(bytes))
+                .build()?;
+        untrained.train(trainer, texts.iter())?;
+        Self::new(untrained.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SPECIALS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+    const TEXTS: [&str; 3] = [
+        "the whale and the sea, and the white whale of the sea",
+        "See you there, then?\n\nThe other day\tthey saw the whale.",
+        "Ångström naïve café über 42 000 μm",
+    ];
+    static TRAINED: LazyLock<Tokenizer> = LazyLock::new(|| train(&TEXTS));
+
+    fn train(texts: &[&str]) -> Tokenizer {
+        Tokenizer::train_byte_level_bpe(texts, 275, &SPECIALS).expect("trains")
+    }
+
+    #[test]
+    fn special_tokens_have_the_first_ids() {
+        for (id, token) in SPECIALS.into_iter().enumerate() {
+            assert_eq!(TRAINED.id(token), Some(id));
+        }
+        assert_eq!(TRAINED.id("[EOS]"), None);
+        assert_eq!(TRAINED.vocabulary(), 275);
+    }
+
+    #[test]
+    fn frequent_words_are_one_token() {
+        let ids = TRAINED.encode("the whale");
+        assert_eq!(ids.len(), 2);
+        assert_eq!(TRAINED.id("Ġwhale"), Some(ids[1]));
+    }
+
+    #[test]
+    fn texts_never_hold_special_tokens() {
+        let ids = TRAINED.encode("[CLS] [SEP][MASK]");
+        assert!(ids.iter().all(|&id| id >= SPECIALS.len()));
+        assert_eq!(TRAINED.decode(&ids).expect("decodes"), "[CLS] [SEP][MASK]");
+    }
+
+    #[test]
+    fn classification_frames_and_cuts() {
+        let inside = TRAINED.encode("the white whale");
+        let (ids, truncated) = TRAINED.encode_classification("the white whale", inside.len() + 2);
+        assert_eq!(ids, [&[2], inside.as_slice(), &[3]].concat());
+        assert!(!truncated);
+        let (ids, truncated) = TRAINED.encode_classification("the white whale", 4);
+        assert_eq!(ids, [2, inside[0], inside[1], 3]);
+        assert!(truncated);
+        let text = TRAINED.decode(&ids).expect("decodes");
+        assert!("the white whale".starts_with(&text));
+    }
+
+    #[test]
+    fn a_file_read_back_encodes_alike() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("tokenizer.json");
+        TRAINED.save(&path).expect("writes");
+        let read = Tokenizer::load(&path).expect("reads");
+        let text = "[SEP] the Whale\u{301}, then… 鯨";
+        assert_eq!(read.encode(text), TRAINED.encode(text));
+        assert_eq!(read.vocabulary(), TRAINED.vocabulary());
+        let again = folder.path().join("again.json");
+        read.save(&again).expect("writes");
+        let bytes = |path: &Path| std::fs::read(path).expect("reads");
+        assert_eq!(bytes(&path), bytes(&again));
+    }
+
+    /// The maps of the trainer are seeded anew each time, so an order of theirs
+    /// that reached the vocabulary would show.
+    #[test]
+    fn training_is_reproducible_and_ignores_the_order_of_texts() {
+        let json = |tokenizer: &Tokenizer| tokenizer.inner.to_string(true).expect("has a form");
+        let [a, b, c] = TEXTS;
+        for _ in 0..10 {
+            assert_eq!(json(&train(&[a, b, c])), json(&TRAINED));
+            assert_eq!(json(&train(&[c, a, b])), json(&TRAINED));
+        }
+    }
+
+    #[test]
+    fn a_vocabulary_without_room_for_the_bytes_is_refused() {
+        let error = Tokenizer::train_byte_level_bpe(&TEXTS, 260, &SPECIALS);
+        let expected =
+            "vocabulary: expected at least 261, the bytes and the special tokens, found 260";
+        assert_eq!(error.expect_err("refused").to_string(), expected);
+    }
+
+    #[test]
+    fn files_that_cannot_encode_any_text_are_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("tokenizer.json");
+        let words_only = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],
+            "normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,
+            "decoder":null,"model":{"type":"WordLevel","vocab":{"a":0},"unk_token":"[UNK]"}}"#;
+        for file in ["", "{}", words_only] {
+            std::fs::write(&path, file).expect("writes");
+            let error = Tokenizer::load(&path).expect_err("refused").to_string();
+            let begin = format!(
+                "{}: expected a tokenizer for any text, found ",
+                path.display()
+            );
+            assert!(error.starts_with(&begin), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_decodes_to_itself(text: String) {
+            let ids = TRAINED.encode(&text);
+            prop_assert!(ids.iter().all(|id| (5..275).contains(id)));
+            prop_assert_eq!(TRAINED.decode(&ids).expect("decodes"), text);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Scores of predictions.
+
+use ndarray::Array2;
+
+use crate::statistics::all_equal;
+
+/// How often each class was predicted as which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfusionMatrix {
+    /// Number of rows, actual class x predicted class.
+    counts: Array2<u64>,
+}
+
+impl ConfusionMatrix {
+    /// Counts the pairs of predicted and actual class.
+    ///
+    /// # Panics
+    /// If there is no pair, the lengths differ, or a class is not below
+    /// `classes`.
+    pub fn new(predicted: &[usize], actual: &[usize], classes: usize) -> Self {
+        assert_eq!(predicted.len(), actual.len(), "a prediction for every row");
+        assert!(!actual.is_empty(), "a score needs at least one row");
+        let mut counts = Array2::zeros((classes, classes));
+        for (&predicted, &actual) in predicted.iter().zip(actual) {
+            counts[[actual, predicted]] += 1;
+        }
+        ConfusionMatrix { counts }
+    }
+
+    /// Number of rows of class `actual` that were predicted as `predicted`.
+    ///
+    /// # Panics
+    /// If a class is out of range.
+    pub fn count(&self, actual: usize, predicted: usize) -> u64 {
+        self.counts[[actual, predicted]]
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.counts.nrows()
+    }
+
+    /// Share of rows that were predicted right.
+    pub fn accuracy(&self) -> f64 {
+        self.counts.diag().sum() as f64 / self.counts.sum() as f64
+    }
+
+    /// Matthews correlation in Gorodkin's form for any number of classes (2004),
+    /// from -1 to 1; of two classes it is the usual one. 0 where it is
+    /// undefined: when all rows are of one class, or predicted to be.
+    ///
+    /// With c of s rows right, t_k rows of class k and p_k predictions of it:
+    /// `(c s - sum t_k p_k) / sqrt((s^2 - sum p_k^2) (s^2 - sum t_k^2))`.
+    pub fn matthews(&self) -> f64 {
+        let (mut tp, mut pp, mut tt) = (0i128, 0i128, 0i128);
+        for class in 0..self.classes() {
+            let t = i128::from(self.counts.row(class).sum());
+            let p = i128::from(self.counts.column(class).sum());
+            tp += t * p;
+            pp += p * p;
+            tt += t * t;
+        }
+        let s = i128::from(self.counts.sum());
+        let c = i128::from(self.counts.diag().sum());
+        let (spread_p, spread_t) = (s * s - pp, s * s - tt);
+        if spread_p == 0 || spread_t == 0 {
+            return 0.0;
+        }
+        // One product and one root, so that a perfect score is exactly 1.
+        (c * s - tp) as f64 / (spread_p as f64 * spread_t as f64).sqrt()
+    }
+
+    /// Harmonic mean of precision and recall of one class; 0 if it was predicted
+    /// without ever occurring, or the other way round, and `None` if neither.
+    ///
+    /// # Panics
+    /// If the class is out of range.
+    pub fn f1(&self, class: usize) -> Option<f64> {
+        let predicted = self.counts.column(class).sum();
+        let actual = self.counts.row(class).sum();
+        let both = 2 * self.count(class, class);
+        (predicted + actual > 0).then(|| both as f64 / (predicted + actual) as f64)
+    }
+
+    /// Mean F1 of the classes that occur or were predicted.
+    pub fn macro_f1(&self) -> f64 {
+        let scores: Vec<f64> = (0..self.classes()).filter_map(|k| self.f1(k)).collect();
+        scores.iter().sum::<f64>() / scores.len() as f64
+    }
+}
+
+/// Share of predictions that are right.
+///
+/// # Panics
+/// If there is none, or the lengths differ.
+pub fn accuracy(predicted: &[usize], actual: &[usize]) -> f64 {
+    assert_eq!(predicted.len(), actual.len(), "a prediction for every row");
+    assert!(!actual.is_empty(), "a score needs at least one row");
+    let right = predicted.iter().zip(actual).filter(|(p, a)| p == a).count();
+    right as f64 / actual.len() as f64
+}
+
+/// [`ConfusionMatrix::matthews`] of predictions.
+///
+/// # Panics
+/// As [`ConfusionMatrix::new`].
+pub fn matthews(predicted: &[usize], actual: &[usize], classes: usize) -> f64 {
+    ConfusionMatrix::new(predicted, actual, classes).matthews()
+}
+
+/// F1 of class 1 of two, as GLUE has it for paraphrases; 0 if class 1 neither
+/// occurs nor was predicted.
+///
+/// # Panics
+/// As [`ConfusionMatrix::new`], with two classes.
+pub fn binary_f1(predicted: &[usize], actual: &[usize]) -> f64 {
+    ConfusionMatrix::new(predicted, actual, 2)
+        .f1(1)
+        .unwrap_or(0.0)
+}
+
+/// [`ConfusionMatrix::macro_f1`] of predictions.
+///
+/// # Panics
+/// As [`ConfusionMatrix::new`].
+pub fn macro_f1(predicted: &[usize], actual: &[usize], classes: usize) -> f64 {
+    ConfusionMatrix::new(predicted, actual, classes).macro_f1()
+}
+
+/// The mean loss per target over batches of different numbers of targets.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct MeanLoss {
+    total: f64,
+    targets: usize,
+}
+
+impl MeanLoss {
+    /// Adds a batch with the given mean loss over its targets; without targets
+    /// the mean does not matter.
+    pub fn add(&mut self, mean: f64, targets: usize) {
+        if targets > 0 {
+            self.total += mean * targets as f64;
+            self.targets += targets;
+        }
+    }
+
+    /// The mean loss over all targets, in nats; `None` before the first target.
+    pub fn mean(&self) -> Option<f64> {
+        (self.targets > 0).then(|| self.total / self.targets as f64)
+    }
+
+    /// `exp` of the mean loss; `None` before the first target.
+    pub fn perplexity(&self) -> Option<f64> {
+        self.mean().map(f64::exp)
+    }
+}
+
+/// Pearson's correlation, from -1 to 1; `None` if a side does not vary.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn pearson(x: &[f64], y: &[f64]) -> Option<f64> {
+    assert_eq!(x.len(), y.len(), "correlation of pairs");
+    let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+    let (mean_x, mean_y) = (mean(x), mean(y));
+    let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
+    for (x, y) in x.iter().zip(y) {
+        let (x, y) = (x - mean_x, y - mean_y);
+        xy += x * y;
+        xx += x * x;
+        yy += y * y;
+    }
+    let spread = xx.sqrt() * yy.sqrt();
+    if all_equal(x) || all_equal(y) || spread == 0.0 {
+        return None;
+    }
+    Some((xy / spread).clamp(-1.0, 1.0))
+}
+
+/// Spearman's correlation: Pearson's of the ranks, where equal numbers share
+/// the mean of their ranks; `None` if a side does not vary.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn spearman(x: &[f64], y: &[f64]) -> Option<f64> {
+    pearson(&ranks(x), &ranks(y))
+}
+
+/// Ranks from 1; equal numbers share the mean of their ranks.
+fn ranks(x: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..x.len()).collect();
+    order.sort_by(|&i, &j| x[i].total_cmp(&x[j]));
+    let mut ranks = vec![0.0; x.len()];
+    let mut below = 0;
+    for equal in order.chunk_by(|&i, &j| x[i] == x[j]) {
+        let rank = below as f64 + (equal.len() + 1) as f64 / 2.0;
+        for &i in equal {
+            ranks[i] = rank;
+        }
+        below += equal.len();
+    }
+    ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Rounding of a handful of operations.
+    const ROUNDING: f64 = 1e-12;
+
+    fn close(found: f64, expected: f64) {
+        assert!(
+            (found - expected).abs() < ROUNDING,
+            "{found} is not {expected}"
+        );
+    }
+
+    #[test]
+    fn two_classes_by_hand() {
+        // 3 true positives, 1 false negative, 2 false positives, 4 true negatives.
+        let actual = [1, 1, 1, 1, 0, 0, 0, 0, 0, 0];
+        let predicted = [1, 1, 1, 0, 1, 1, 0, 0, 0, 0];
+        close(accuracy(&predicted, &actual), 0.7);
+        close(matthews(&predicted, &actual, 2), 10.0 / 600f64.sqrt());
+        close(binary_f1(&predicted, &actual), 6.0 / 9.0);
+        close(
+            macro_f1(&predicted, &actual, 2),
+            (6.0 / 9.0 + 8.0 / 11.0) / 2.0,
+        );
+        let matrix = ConfusionMatrix::new(&predicted, &actual, 2);
+        let counts = [(1, 1), (1, 0), (0, 1), (0, 0)].map(|(a, p)| matrix.count(a, p));
+        assert_eq!(counts, [3, 1, 2, 4]);
+        close(matrix.accuracy(), 0.7);
+    }
+
+    #[test]
+    fn three_classes_by_hand() {
+        let actual = [0, 0, 0, 1, 1, 2];
+        let predicted = [0, 0, 1, 1, 2, 2];
+        // c = 4, s = 6, t = (3, 2, 1), p = (2, 2, 2).
+        close(
+            matthews(&predicted, &actual, 3),
+            12.0 / (24f64 * 22.0).sqrt(),
+        );
+        close(
+            macro_f1(&predicted, &actual, 3),
+            (0.8 + 0.5 + 2.0 / 3.0) / 3.0,
+        );
+        let wide = macro_f1(&predicted, &actual, 4);
+        close(wide, macro_f1(&predicted, &actual, 3));
+    }
+
+    #[test]
+    fn scores_at_their_limits() {
+        let actual = [0, 1, 1, 0, 1];
+        let opposite = actual.map(|class| 1 - class);
+        assert_eq!(matthews(&actual, &actual, 2), 1.0);
+        assert_eq!(matthews(&opposite, &actual, 2), -1.0);
+        assert_eq!(matthews(&[1; 5], &actual, 2), 0.0);
+        assert_eq!(matthews(&actual, &[1; 5], 2), 0.0);
+        assert_eq!(binary_f1(&[0; 5], &actual), 0.0);
+        assert_eq!(binary_f1(&[0; 5], &[0; 5]), 0.0);
+        assert_eq!(macro_f1(&actual, &actual, 2), 1.0);
+    }
+
+    #[test]
+    fn mean_loss_weighs_targets_alike() {
+        let mut loss = MeanLoss::default();
+        assert_eq!(loss.mean(), None);
+        loss.add(1.0, 3);
+        loss.add(f64::NAN, 0);
+        loss.add(5.0, 1);
+        assert_eq!(loss.mean(), Some(2.0));
+        assert_eq!(loss.perplexity(), Some(2f64.exp()));
+    }
+
+    #[test]
+    fn correlations_by_hand() {
+        let (x, y) = ([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 10.0]);
+        // Sums of products about the means: xy 13, xx 5, yy 50.
+        close(pearson(&x, &y).expect("defined"), 13.0 / 250f64.sqrt());
+        close(spearman(&x, &y).expect("defined"), 0.8);
+        assert_eq!(ranks(&[2.0, 1.0, 2.0, 5.0, 2.0]), [3.0, 1.0, 3.0, 5.0, 3.0]);
+        assert_eq!(pearson(&x, &[0.1; 4]), None);
+        assert_eq!(spearman(&[0.1; 4], &x), None);
+        assert_eq!(pearson(&[], &[]), None);
+    }
+
+    fn pairs() -> impl Strategy<Value = (Vec<usize>, Vec<usize>)> {
+        prop::collection::vec((0usize..3, 0usize..3), 1..60).prop_map(|p| p.into_iter().unzip())
+    }
+
+    proptest! {
+        #[test]
+        fn names_of_classes_do_not_matter((predicted, actual) in pairs(), shift in 0usize..3) {
+            let renamed = |x: &[usize]| x.iter().map(|k| (2 * k + shift) % 3).collect::<Vec<_>>();
+            let (p, a) = (renamed(&predicted), renamed(&actual));
+            prop_assert_eq!(matthews(&p, &a, 3), matthews(&predicted, &actual, 3));
+            prop_assert_eq!(accuracy(&p, &a), accuracy(&predicted, &actual));
+            let change = macro_f1(&p, &a, 3) - macro_f1(&predicted, &actual, 3);
+            prop_assert!(change.abs() < ROUNDING);
+        }
+
+        #[test]
+        fn matthews_is_symmetric_and_bounded((predicted, actual) in pairs()) {
+            let score = matthews(&predicted, &actual, 3);
+            prop_assert_eq!(score, matthews(&actual, &predicted, 3));
+            prop_assert!((-1.0..=1.0).contains(&score));
+        }
+
+        #[test]
+        fn matthews_of_two_classes_is_pearson((predicted, actual) in pairs()) {
+            let two = |x: &[usize]| x.iter().map(|k| k.min(&1)).copied().collect::<Vec<_>>();
+            let numbers = |x: &[usize]| x.iter().map(|&k| k as f64).collect::<Vec<_>>();
+            let (p, a) = (two(&predicted), two(&actual));
+            let expected = pearson(&numbers(&p), &numbers(&a)).unwrap_or(0.0);
+            prop_assert!((matthews(&p, &a, 2) - expected).abs() < ROUNDING);
+        }
+
+        #[test]
+        fn spearman_sees_only_the_order(
+            pairs in prop::collection::vec((-20i32..20, -20i32..20), 2..40),
+        ) {
+            let (x, y): (Vec<f64>, Vec<f64>) = pairs.iter()
+                .map(|&(x, y)| (f64::from(x), f64::from(y)))
+                .unzip();
+            let stretched: Vec<f64> = x.iter().map(|x| x.powi(3) + x).collect();
+            prop_assert_eq!(spearman(&stretched, &y), spearman(&x, &y));
+        }
+    }
+}

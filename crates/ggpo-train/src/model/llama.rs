@@ -1,0 +1,172 @@
+//! The decoder in the Llama form.
+
+use std::sync::Arc;
+
+use ggpo_autograd::{Var, ops};
+use ggpo_tensor::Scalar;
+use ggpo_tensor::attention::AttentionMask;
+use ggpo_tensor::rotary::RotaryTable;
+
+use super::{Graph, Head, ParameterSpec, Start, linear_spec, norm_spec};
+use crate::data::Batch;
+
+/// Shape of a Llama decoder, under the names of its `config.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LlamaConfig {
+    /// Tokens known.
+    pub vocab_size: usize,
+    /// Channels of a state.
+    pub hidden_size: usize,
+    /// Blocks.
+    pub num_hidden_layers: usize,
+    /// Attention heads of the queries.
+    pub num_attention_heads: usize,
+    /// Attention heads of keys and values, each shared by a group of queries.
+    pub num_key_value_heads: usize,
+    /// Channels of a head.
+    pub head_dim: usize,
+    /// Channels inside the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Longest sequence, in tokens.
+    pub max_position_embeddings: usize,
+    /// Added to the mean square in RMS norm.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Whether the output head is the token embedding.
+    pub tie_word_embeddings: bool,
+}
+
+impl LlamaConfig {
+    fn block(&self, layer: usize) -> String {
+        format!("model.layers.{layer}")
+    }
+
+    /// Name, outputs and inputs of the linear layers of one block.
+    fn linears(&self, layer: usize) -> Vec<(String, usize, usize)> {
+        let (block, width, inner) = (self.block(layer), self.hidden_size, self.intermediate_size);
+        let queries = self.num_attention_heads * self.head_dim;
+        let keys = self.num_key_value_heads * self.head_dim;
+        vec![
+            (format!("{block}.self_attn.q_proj"), queries, width),
+            (format!("{block}.self_attn.k_proj"), keys, width),
+            (format!("{block}.self_attn.v_proj"), keys, width),
+            (format!("{block}.self_attn.o_proj"), width, queries),
+            (format!("{block}.mlp.gate_proj"), inner, width),
+            (format!("{block}.mlp.up_proj"), inner, width),
+            (format!("{block}.mlp.down_proj"), width, inner),
+        ]
+    }
+
+    pub(super) fn block_linears(&self) -> Vec<String> {
+        (0..self.num_hidden_layers)
+            .flat_map(|layer| self.linears(layer))
+            .map(|(name, ..)| name)
+            .collect()
+    }
+
+    pub(super) fn specification(&self, head: Head) -> Vec<ParameterSpec> {
+        let width = self.hidden_size;
+        let mut all = vec![ParameterSpec {
+            name: "model.embed_tokens.weight".to_owned(),
+            shape: vec![self.vocab_size, width],
+            start: Start::Normal,
+        }];
+        for layer in 0..self.num_hidden_layers {
+            let block = self.block(layer);
+            all.extend(norm_spec(&format!("{block}.input_layernorm"), width, false));
+            for (name, outputs, inputs) in self.linears(layer) {
+                all.extend(linear_spec(&name, outputs, inputs, false));
+            }
+            let before_feed = format!("{block}.post_attention_layernorm");
+            all.extend(norm_spec(&before_feed, width, false));
+        }
+        all.extend(norm_spec("model.norm", width, false));
+        match head {
+            Head::Classes(classes) => all.extend(linear_spec("score", classes, width, false)),
+            Head::Tokens if !self.tie_word_embeddings => {
+                all.extend(linear_spec("lm_head", self.vocab_size, width, false));
+            }
+            Head::Tokens => {}
+        }
+        all
+    }
+
+    /// Final states, batch x time x width.
+    pub(super) fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        let table = graph.parameter("model.embed_tokens.weight");
+        let mut x = ops::embedding(&table, &batch.ids, &batch.shape);
+        let mask = AttentionMask {
+            causal: true,
+            keys: Some(batch.attention.clone()),
+        };
+        let rotary = RotaryTable::new(batch.shape[1], self.head_dim, self.rope_theta);
+        let rotary = Arc::new(rotary);
+        for layer in 0..self.num_hidden_layers {
+            x = self.forward_block(graph, &x, &self.block(layer), &mask, &rotary);
+        }
+        self.norm(graph, &x, "model.norm")
+    }
+
+    fn forward_block<T: Scalar>(
+        &self,
+        graph: &Graph<'_, T>,
+        x: &Var<T>,
+        block: &str,
+        mask: &AttentionMask,
+        rotary: &Arc<RotaryTable>,
+    ) -> Var<T> {
+        let normed = self.norm(graph, x, &format!("{block}.input_layernorm"));
+        let attended = self.attention(graph, &normed, block, mask, rotary);
+        let x = ops::add(x, &attended);
+        let normed = self.norm(graph, &x, &format!("{block}.post_attention_layernorm"));
+        let gate = graph.linear(&normed, &format!("{block}.mlp.gate_proj"));
+        let up = graph.linear(&normed, &format!("{block}.mlp.up_proj"));
+        let fed = graph.linear(&ops::swiglu(&gate, &up), &format!("{block}.mlp.down_proj"));
+        ops::add(&x, &fed)
+    }
+
+    fn attention<T: Scalar>(
+        &self,
+        graph: &Graph<'_, T>,
+        x: &Var<T>,
+        block: &str,
+        mask: &AttentionMask,
+        rotary: &Arc<RotaryTable>,
+    ) -> Var<T> {
+        let (rows, time) = (x.shape()[0], x.shape()[1]);
+        let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
+        let project = |part: &str, heads: usize| {
+            let y = graph.linear(x, &format!("{block}.self_attn.{part}"));
+            ops::reshape(&y, &[rows, time, heads, self.head_dim])
+        };
+        let q = ops::rotary(&project("q_proj", heads), rotary, 0);
+        let k = ops::rotary(&project("k_proj", kv_heads), rotary, 0);
+        let v = project("v_proj", kv_heads);
+        let scale = T::from_f64(1.0 / (self.head_dim as f64).sqrt());
+        let context = ops::attention(&q, &k, &v, scale, None, mask);
+        let context = ops::reshape(&context, &[rows, time, heads * self.head_dim]);
+        graph.linear(&context, &format!("{block}.self_attn.o_proj"))
+    }
+
+    fn norm<T: Scalar>(&self, graph: &Graph<'_, T>, x: &Var<T>, module: &str) -> Var<T> {
+        let weight = graph.parameter(&format!("{module}.weight"));
+        ops::rms_norm(x, &weight, self.rms_norm_eps)
+    }
+
+    pub(super) fn head_logits<T: Scalar>(
+        &self,
+        graph: &Graph<'_, T>,
+        head: Head,
+        states: Var<T>,
+    ) -> Var<T> {
+        match head {
+            Head::Classes(_) => graph.linear(&states, "score"),
+            Head::Tokens if self.tie_word_embeddings => {
+                let words = graph.parameter("model.embed_tokens.weight");
+                ops::linear(&states, &words, None)
+            }
+            Head::Tokens => graph.linear(&states, "lm_head"),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Transformers, written once as plain functions of parameters.
+//!
+//! A model's forward pass asks a [`Graph`] for parameters and linear layers by
+//! name. Whether a linear layer carries an adapter, and whether noise acts on
+//! its weight, is the graph's business: the model does not know.
+
+mod bert;
+mod config;
+mod graph;
+mod llama;
+
+use std::path::Path;
+
+use ggpo_autograd::{Tape, Var, ops};
+use ggpo_tensor::random::{Purpose, Stream};
+use ggpo_tensor::{Scalar, Tensor, tensor};
+
+pub use bert::BertConfig;
+pub use graph::{Adapters, Graph};
+pub(crate) use graph::{lora_a, lora_b};
+pub use llama::LlamaConfig;
+
+use crate::Result;
+use crate::data::Batch;
+use crate::parameters::Parameters;
+
+/// A transformer's shape, and the head that sits on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// The body.
+    pub body: Body,
+    /// What the body's states are turned into.
+    pub head: Head,
+}
+
+/// The family of a transformer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// Encoder with learned positions and layer norm after each block.
+    Bert(BertConfig),
+    /// Decoder with rotary positions, RMS norm before each block, SwiGLU.
+    Llama(LlamaConfig),
+}
+
+/// What a model predicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// One of so many classes per sequence.
+    Classes(usize),
+    /// A token of the vocabulary per position.
+    Tokens,
+}
+
+/// A parameter that a model must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterSpec {
+    /// The name in the model's file.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// How a new one starts.
+    pub start: Start,
+}
+
+/// How a new parameter starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Normal with the `initializer_range` as standard deviation.
+    Normal,
+    /// All zeros.
+    Zeros,
+    /// All ones.
+    Ones,
+}
+
+/// Standard deviation of the weights of a new head, the published models'
+/// `initializer_range`.
+pub const INITIALIZER_RANGE: f32 = 0.02;
+
+impl Model {
+    /// Reads `config.json` of a model folder, for the given head.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or describes something this project does not
+    /// calculate.
+    pub fn read(folder: &Path, head: Head) -> Result<Self> {
+        let body = config::read(&folder.join("config.json"))?;
+        Ok(Model { body, head })
+    }
+
+    /// Writes `config.json` as text.
+    pub fn config_json(&self) -> String {
+        config::to_json(self)
+    }
+
+    /// All parameters, in the order of the forward pass.
+    pub fn specification(&self) -> Vec<ParameterSpec> {
+        match &self.body {
+            Body::Bert(config) => config.specification(self.head),
+            Body::Llama(config) => config.specification(self.head),
+        }
+    }
+
+    /// Names of the linear layers inside the blocks: what LoRA may adapt.
+    pub fn block_linears(&self) -> Vec<String> {
+        match &self.body {
+            Body::Bert(config) => config.block_linears(),
+            Body::Llama(config) => config.block_linears(),
+        }
+    }
+
+    /// Names of the head's own modules, new for every task and always trained.
+    pub fn head_modules(&self) -> Vec<String> {
+        match (&self.body, self.head) {
+            (Body::Bert(_), Head::Classes(_)) => {
+                vec!["bert.pooler.dense".to_owned(), "classifier".to_owned()]
+            }
+            (Body::Bert(_), Head::Tokens) => vec![],
+            (Body::Llama(_), Head::Classes(_)) => vec!["score".to_owned()],
+            (Body::Llama(_), Head::Tokens) => vec![],
+        }
+    }
+
+    /// The longest sequence the model can read, in tokens.
+    pub fn positions(&self) -> usize {
+        match &self.body {
+            Body::Bert(config) => config.max_position_embeddings,
+            Body::Llama(config) => config.max_position_embeddings,
+        }
+    }
+
+    /// Rows of the token embedding.
+    pub fn vocabulary(&self) -> usize {
+        match &self.body {
+            Body::Bert(config) => config.vocab_size,
+            Body::Llama(config) => config.vocab_size,
+        }
+    }
+
+    /// A new parameter of the specification, from its own random stream.
+    pub fn new_parameter<T: Scalar>(
+        &self,
+        spec: &ParameterSpec,
+        initializer_range: f32,
+        seed: u64,
+    ) -> Tensor<T> {
+        let index = self
+            .specification()
+            .iter()
+            .position(|other| other.name == spec.name)
+            .expect("a parameter of this model");
+        let count = spec.shape.iter().product();
+        let elements = match spec.start {
+            Start::Zeros => vec![T::ZERO; count],
+            Start::Ones => vec![T::ONE; count],
+            Start::Normal => {
+                let mut normal = vec![0.0_f32; count];
+                Stream::new(seed, Purpose::Init, 0, index as u32).fill_normal(0, &mut normal);
+                normal
+                    .into_iter()
+                    .map(|z| T::from_f64(f64::from(z * initializer_range)))
+                    .collect()
+            }
+        };
+        tensor(&spec.shape, elements)
+    }
+
+    /// New parameters throughout.
+    pub fn new_parameters<T: Scalar>(&self, initializer_range: f32, seed: u64) -> Parameters<T> {
+        let specification = self.specification();
+        let new = |spec: &ParameterSpec| {
+            let value = self.new_parameter(spec, initializer_range, seed);
+            (spec.name.clone(), value)
+        };
+        specification.iter().map(new).collect()
+    }
+
+    /// Logits of every row (classes) or every position (tokens):
+    /// batch x classes, or (batch * time) x vocabulary.
+    pub fn logits<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        self.head_logits(graph, self.states(graph, batch))
+    }
+
+    /// Mean cross entropy over the targets of a batch, of shape `[1]`.
+    ///
+    /// The head reads only the states where a target stands.
+    pub fn loss<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        let states = self.states(graph, batch);
+        let (rows, targets): (Vec<usize>, Vec<Option<usize>>) = batch
+            .targets
+            .iter()
+            .enumerate()
+            .filter(|(_, target)| target.is_some())
+            .map(|(row, target)| (row, *target))
+            .unzip();
+        let states = if rows.len() == batch.targets.len() {
+            states
+        } else {
+            ops::embedding(&states, &rows, &[rows.len()])
+        };
+        ops::cross_entropy(&self.head_logits(graph, states), &targets)
+    }
+
+    /// Final states: batch x width where classes are predicted (the state that
+    /// speaks for the row), else (batch * time) x width.
+    fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        let [rows, time] = batch.shape;
+        let states = match &self.body {
+            Body::Bert(config) => config.states(graph, batch),
+            Body::Llama(config) => config.states(graph, batch),
+        };
+        let width = states.shape()[2];
+        let states = ops::reshape(&states, &[rows * time, width]);
+        match (self.head, &self.body) {
+            (Head::Tokens, _) => states,
+            (Head::Classes(_), Body::Bert(_)) => {
+                let first: Vec<usize> = (0..rows).map(|row| row * time).collect();
+                ops::embedding(&states, &first, &[rows])
+            }
+            (Head::Classes(_), Body::Llama(_)) => {
+                let last: Vec<usize> = batch
+                    .attention
+                    .rows()
+                    .into_iter()
+                    .enumerate()
+                    .map(|(row, kept)| {
+                        row * time + kept.iter().rposition(|kept| *kept).unwrap_or(0)
+                    })
+                    .collect();
+                ops::embedding(&states, &last, &[rows])
+            }
+        }
+    }
+
+    fn head_logits<T: Scalar>(&self, graph: &Graph<'_, T>, states: Var<T>) -> Var<T> {
+        match &self.body {
+            Body::Bert(config) => config.head_logits(graph, self.head, states),
+            Body::Llama(config) => config.head_logits(graph, self.head, states),
+        }
+    }
+
+    /// Logits without recording anything, for evaluation.
+    pub fn evaluate<T: Scalar>(
+        &self,
+        parameters: &Parameters<T>,
+        adapters: &Adapters<T>,
+        batch: &Batch,
+    ) -> Tensor<T> {
+        let graph = Graph::for_evaluation(Tape::new(), parameters, adapters);
+        self.logits(&graph, batch).value().clone()
+    }
+}
+
+/// The specification of a linear layer's weight, and of its bias if it has one.
+fn linear_spec(
+    module: &str,
+    outputs: usize,
+    inputs: usize,
+    bias: bool,
+) -> impl Iterator<Item = ParameterSpec> {
+    let weight = ParameterSpec {
+        name: format!("{module}.weight"),
+        shape: vec![outputs, inputs],
+        start: Start::Normal,
+    };
+    let bias = bias.then(|| ParameterSpec {
+        name: format!("{module}.bias"),
+        shape: vec![outputs],
+        start: Start::Zeros,
+    });
+    std::iter::once(weight).chain(bias)
+}
+
+/// The specification of a normalisation's weight, and of its bias if it has one.
+fn norm_spec(module: &str, width: usize, bias: bool) -> impl Iterator<Item = ParameterSpec> {
+    let weight = ParameterSpec {
+        name: format!("{module}.weight"),
+        shape: vec![width],
+        start: Start::Ones,
+    };
+    let bias = bias.then(|| ParameterSpec {
+        name: format!("{module}.bias"),
+        shape: vec![width],
+        start: Start::Zeros,
+    });
+    std::iter::once(weight).chain(bias)
+}

@@ -1,0 +1,156 @@
+//! The experiments: many runs, tuned alike, compared and reported.
+//!
+//! Every method gets the same trials of learning rates on every task, judged
+//! on the validation split with seeds that are used for nothing else. Then all
+//! methods run with the compared seeds, at the learning rate each has chosen
+//! and at the one the reference method has chosen.
+
+pub mod config;
+mod cost;
+mod execute;
+mod outcome;
+pub mod plan;
+mod report;
+
+use std::path::Path;
+
+pub use config::ReproConfig;
+pub use cost::{PeakOfMethod, peak_memory_mib, run_steps};
+pub use outcome::{Cost, Finished, MethodCost, MethodOutcome, Outcome, TaskOutcome};
+
+use crate::run::{Corpora, RunResult};
+use crate::{Error, Result};
+use config::{Level, TaskEntry};
+use plan::PlannedRun;
+
+/// Carries out all experiments at a level of effort and writes the report to
+/// `out`; goes on where an earlier call stopped.
+///
+/// # Errors
+/// If the level does not exist, an input cannot be used or a file not written.
+pub fn reproduce(
+    config: ReproConfig,
+    level_name: &str,
+    out: &Path,
+    peak_of_method: PeakOfMethod<'_>,
+) -> Result<Outcome> {
+    let Some(level) = config.levels.get(level_name).cloned() else {
+        let names: Vec<&str> = config.levels.keys().map(String::as_str).collect();
+        return Err(Error::config("level", names.join(", "), level_name));
+    };
+    let corpora = Corpora::default();
+    let mut tasks = Vec::new();
+    for task in &config.tasks {
+        tasks.push(compare(&config, task, &level, &corpora, out)?);
+    }
+    let sweep = finish(
+        plan::rank_sweep(&config, &level),
+        &corpora,
+        out,
+        "rank sweep",
+    )?;
+    let bump = finish(plan::loss_bump(&config, &level), &corpora, out, "loss bump")?;
+    let cost = cost::measure(&config, level.cost_steps, &tasks, out, peak_of_method)?;
+    let outcome = Outcome {
+        config,
+        level: level_name.to_owned(),
+        tasks,
+        sweep,
+        bump,
+        cost,
+    };
+    report::write(&outcome, out)?;
+    Ok(outcome)
+}
+
+fn finish(
+    runs: Vec<PlannedRun>,
+    corpora: &Corpora,
+    out: &Path,
+    label: &str,
+) -> Result<Vec<Finished>> {
+    let results = execute::execute(&runs, corpora, out, label)?;
+    let pair = |(plan, result)| Finished { plan, result };
+    Ok(runs.into_iter().zip(results).map(pair).collect())
+}
+
+/// Tunes and compares all methods on one task.
+fn compare(
+    config: &ReproConfig,
+    task: &TaskEntry,
+    level: &Level,
+    corpora: &Corpora,
+    out: &Path,
+) -> Result<TaskOutcome> {
+    let plans = config.methods.iter();
+    let tuning = plans.flat_map(|method| plan::tuning(task, method, level));
+    let label = format!("{}: tuning", task.id);
+    let mut tuning = finish(tuning.collect(), corpora, out, &label)?;
+    let mut chosen = Vec::new();
+    for method in &config.methods {
+        let (own, rest): (Vec<_>, Vec<_>) = tuning
+            .into_iter()
+            .partition(|run| run.plan.method == method.id);
+        tuning = rest;
+        let learning_rate = choose_learning_rate(&own, &level.learning_rates);
+        chosen.push((method, own, learning_rate));
+    }
+    let reference = chosen
+        .iter()
+        .find(|(method, ..)| method.id == config.reference);
+    let (_, _, common_learning_rate) = *reference.expect("checked when the file was read");
+
+    let mut runs = Vec::new();
+    for (method, _, learning_rate) in &chosen {
+        runs.extend(plan::compared(task, method, level, *learning_rate));
+        if *learning_rate != common_learning_rate {
+            runs.extend(plan::compared(task, method, level, common_learning_rate));
+        }
+    }
+    let compared = finish(runs, corpora, out, &format!("{}: comparison", task.id))?;
+    let of = |id: &str, learning_rate: f64| -> Vec<Finished> {
+        compared
+            .iter()
+            .filter(|run| run.plan.method == id && run.plan.learning_rate == learning_rate)
+            .cloned()
+            .collect()
+    };
+    let methods = chosen
+        .into_iter()
+        .map(|(method, tuning, learning_rate)| MethodOutcome {
+            id: method.id.clone(),
+            title: method.title.clone(),
+            tuning,
+            learning_rate,
+            best: of(&method.id, learning_rate),
+            common: of(&method.id, common_learning_rate),
+        })
+        .collect();
+    Ok(TaskOutcome {
+        task: task.clone(),
+        common_learning_rate,
+        methods,
+    })
+}
+
+/// The learning rate with the best mean validation score of its tuning runs;
+/// one at which a run diverged only if it happened at every one.
+fn choose_learning_rate(tuning: &[Finished], rates: &[f64]) -> f64 {
+    let judge = |&rate: &f64| {
+        let runs = || {
+            tuning
+                .iter()
+                .filter(move |run| run.plan.learning_rate == rate)
+        };
+        let mean = |score: fn(&RunResult) -> f64| {
+            runs().map(|run| score(&run.result)).sum::<f64>() / runs().count() as f64
+        };
+        let stayed = runs().all(|run| run.result.diverged_at.is_none());
+        let accuracy = mean(|r| r.validation.classes.as_ref().map_or(0.0, |c| c.accuracy));
+        (stayed, accuracy, -mean(|r| r.validation.loss))
+    };
+    let better = |a: &f64, b: &f64| judge(a).partial_cmp(&judge(b)).expect("finite scores");
+    // Of equals the lowest: `max_by` keeps the last.
+    let rates = rates.iter().rev().copied();
+    rates.max_by(better).expect("at least one learning rate")
+}

@@ -1,0 +1,94 @@
+//! What came out of the experiments: everything the report is made of.
+
+use super::config::{LossBump, RankSweep, ReproConfig, TaskEntry};
+use super::plan::PlannedRun;
+use crate::run::RunResult;
+
+/// A finished run.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// What was planned.
+    pub plan: PlannedRun,
+    /// What came out.
+    pub result: RunResult,
+}
+
+/// One method on one task.
+#[derive(Debug, Clone)]
+pub struct MethodOutcome {
+    /// Id of the method.
+    pub id: String,
+    /// Name in the report.
+    pub title: String,
+    /// The runs that chose the learning rate.
+    pub tuning: Vec<Finished>,
+    /// The learning rate they chose, by the validation split.
+    pub learning_rate: f64,
+    /// The compared runs at that learning rate, one per seed.
+    pub best: Vec<Finished>,
+    /// The compared runs at the learning rate common to all methods, one per seed.
+    pub common: Vec<Finished>,
+}
+
+/// All methods on one task.
+#[derive(Debug, Clone)]
+pub struct TaskOutcome {
+    /// The task.
+    pub task: TaskEntry,
+    /// The learning rate that the reference method chose.
+    pub common_learning_rate: f64,
+    /// The methods, in the order of the report.
+    pub methods: Vec<MethodOutcome>,
+}
+
+/// Time and memory of one method.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct MethodCost {
+    /// Id of the method.
+    pub method: String,
+    /// Milliseconds of every measured step, in turn with the other methods.
+    pub step_ms: Vec<f64>,
+    /// Peak resident memory of a process that runs this method only, in MiB;
+    /// absent where the operating system does not tell.
+    pub peak_mib: Option<f64>,
+}
+
+/// The measurement of time and memory.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Cost {
+    /// Id of the task whose steps were measured.
+    pub task: String,
+    /// Threads in use.
+    pub threads: usize,
+    /// The methods, in the order of the report.
+    pub methods: Vec<MethodCost>,
+}
+
+/// Everything that came out.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The description of the experiments.
+    pub config: ReproConfig,
+    /// Name of the level of effort.
+    pub level: String,
+    /// The comparisons.
+    pub tasks: Vec<TaskOutcome>,
+    /// Test error over rank, by method, rank and seed.
+    pub sweep: Vec<Finished>,
+    /// Training loss over steps, by method, learning rate and seed.
+    pub bump: Vec<Finished>,
+    /// Time and memory.
+    pub cost: Cost,
+}
+
+impl Outcome {
+    /// The description of the rank sweep.
+    pub fn rank_sweep(&self) -> &RankSweep {
+        &self.config.rank_sweep
+    }
+
+    /// The description of the loss bump.
+    pub fn loss_bump(&self) -> &LossBump {
+        &self.config.loss_bump
+    }
+}

@@ -1,0 +1,364 @@
+//! A run between its start and its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use ggpo_lora::NoiseStatistics;
+use ggpo_lora::files::write_atomically;
+use ggpo_lora::peft::{PeftAdapter, PeftConfig};
+use serde::{Deserialize, Serialize};
+
+use super::config::RunConfig;
+use super::metrics_file::MetricsFile;
+use super::task::{Corpora, Task};
+use super::{Keep, RESULT, RunResult};
+use crate::data::Batch;
+use crate::evaluation::{Scores, evaluate};
+use crate::method::Adaptation;
+use crate::model::{Head, INITIALIZER_RANGE, Model};
+use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerState};
+use crate::weights::{self, Precision};
+use crate::{Error, Result, checkpoint};
+
+const CHECKPOINT: &str = "checkpoint.bin";
+const CHECKPOINT_KIND: &str = "run";
+
+/// The best state so far.
+#[derive(Clone, Serialize, Deserialize)]
+struct Best {
+    step: u32,
+    scores: Scores,
+    trained: BTreeMap<String, StoredTensor<f32>>,
+}
+
+/// What a checkpoint of a run holds.
+#[derive(Serialize, Deserialize)]
+struct Checkpoint {
+    /// The description, so that another run's checkpoint is refused.
+    config: String,
+    trainer: TrainerState<f32>,
+    best: Option<Best>,
+    history: History,
+    /// Length of `metrics.jsonl` at this point.
+    metrics_bytes: u64,
+}
+
+/// What has been seen so far.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct History {
+    losses: Vec<f64>,
+    evaluations: Vec<(u32, Scores)>,
+    noise: Vec<(u32, Vec<NoiseStatistics>)>,
+    audit: Vec<(u32, Vec<GradientAudit>)>,
+}
+
+/// A run between its start and its end.
+pub(super) struct Session<'a> {
+    config: &'a RunConfig,
+    folder: &'a Path,
+    task: Task,
+    trainer: Trainer<f32>,
+    best: Option<Best>,
+    history: History,
+    metrics: MetricsFile,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn open(config: &'a RunConfig, corpora: &Corpora, folder: &'a Path) -> Result<Self> {
+        let task = Task::open(config, corpora)?;
+        let trainer = new_trainer(config, &task)?;
+        let mut session = Session {
+            config,
+            folder,
+            task,
+            trainer,
+            best: None,
+            history: History::default(),
+            metrics: MetricsFile::create(&folder.join("metrics.jsonl"))?,
+        };
+        session.resume()?;
+        Ok(session)
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        let path = self.folder.join(CHECKPOINT);
+        if !path.exists() {
+            return self.metrics.truncate(0);
+        }
+        let saved: Checkpoint = checkpoint::read(&path, CHECKPOINT_KIND)?;
+        if saved.config != self.config.to_toml() {
+            let problem = "expected a checkpoint of this run, found another run's";
+            return Err(Error::file(path, problem));
+        }
+        self.trainer.restore(saved.trainer)?;
+        self.best = saved.best;
+        self.history = saved.history;
+        self.metrics.truncate(saved.metrics_bytes)
+    }
+
+    /// Trains to the end; returns the step at which the loss was lost, if any.
+    pub(super) fn train(&mut self, on_step: &mut dyn FnMut(&StepReport)) -> Result<Option<u32>> {
+        let total = self.config.training.steps;
+        if self.trainer.steps_done() == 0 && self.history.evaluations.is_empty() {
+            self.look()?;
+        }
+        let per_epoch = self.task.epoch(self.config, 0).len() as u32;
+        let mut epoch = u32::MAX;
+        let mut batches = Vec::new();
+        while self.trainer.steps_done() < total {
+            let step = self.trainer.steps_done();
+            if step / per_epoch != epoch {
+                epoch = step / per_epoch;
+                batches = self.task.epoch(self.config, epoch);
+            }
+            let report = match self.trainer.step(&batches[(step % per_epoch) as usize]) {
+                Ok(report) => report,
+                Err(Error::Diverged { step, .. }) => return Ok(Some(step)),
+                Err(other) => return Err(other),
+            };
+            self.history.losses.push(report.loss);
+            self.metrics.write(&report)?;
+            on_step(&report);
+            let done = step + 1;
+            if done.is_multiple_of(self.config.evaluate_every) || done == total {
+                self.look()?;
+            }
+            if done.is_multiple_of(self.config.checkpoint_every) && done < total {
+                self.save_checkpoint()?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks at the validation split, the noise and the gradient estimate.
+    fn look(&mut self) -> Result<()> {
+        let step = self.trainer.steps_done();
+        let scores = self.scores(&self.task.validation);
+        self.metrics.write(&Evaluation {
+            step,
+            validation: &scores,
+        })?;
+        if step > 0 {
+            self.look_at_noise(step);
+        }
+        self.history.evaluations.push((step, scores.clone()));
+        let better = |best: &Best| scores.better_than(&best.scores);
+        if scores.loss.is_finite() && self.best.as_ref().is_none_or(better) {
+            self.best = Some(Best {
+                step,
+                scores,
+                trained: self.trainer.snapshot(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Keeps what the noise is made of, as long as it is made of numbers.
+    fn look_at_noise(&mut self, step: u32) {
+        let noise = self.trainer.noise_statistics();
+        if noise.is_empty() {
+            return;
+        }
+        let audit = self.trainer.audit(&self.task.audit);
+        let numbers = |layer: &GradientAudit| layer.approximate + layer.exact;
+        if audit.iter().all(|layer| numbers(layer).is_finite()) {
+            self.history.noise.push((step, noise.to_vec()));
+            self.history.audit.push((step, audit));
+        }
+    }
+
+    fn scores(&self, batches: &[Batch]) -> Scores {
+        let trainer = &self.trainer;
+        evaluate(
+            trainer.model(),
+            trainer.parameters(),
+            trainer.adapters(),
+            batches,
+        )
+    }
+
+    fn save_checkpoint(&mut self) -> Result<()> {
+        let saved = Checkpoint {
+            config: self.config.to_toml(),
+            trainer: self.trainer.state(),
+            best: self.best.clone(),
+            history: self.history.clone(),
+            metrics_bytes: self.metrics.sync()?,
+        };
+        checkpoint::write(&self.folder.join(CHECKPOINT), CHECKPOINT_KIND, &saved)
+    }
+
+    pub(super) fn finish(mut self, diverged_at: Option<u32>, keep: Keep) -> Result<RunResult> {
+        if keep == Keep::Weights {
+            self.save_checkpoint()?;
+        }
+        let last_test = self.scores(&self.task.test);
+        let last_train = self.scores(&self.task.train_as_seen);
+        let snapshot = self.trainer.snapshot();
+        let best = self.best.take().ok_or_else(|| {
+            let problem = "expected finite scores of the untrained model, found none";
+            Error::file(self.config.model.join("model.safetensors"), problem)
+        })?;
+        self.trainer.restore_snapshot(best.trained)?;
+        let test = if best.step == self.trainer.steps_done() {
+            last_test.clone()
+        } else {
+            self.scores(&self.task.test)
+        };
+        let result = RunResult {
+            diverged_at,
+            best_step: best.step,
+            validation: best.scores,
+            test,
+            last_test,
+            last_train,
+            losses: std::mem::take(&mut self.history.losses),
+            evaluations: std::mem::take(&mut self.history.evaluations),
+            noise: std::mem::take(&mut self.history.noise),
+            audit: std::mem::take(&mut self.history.audit),
+            trained_parameters: snapshot.values().map(StoredTensor::len).sum(),
+        };
+        match keep {
+            Keep::Weights => self.save_weights()?,
+            Keep::Records => remove_if_there(&self.folder.join(CHECKPOINT))?,
+        }
+        self.metrics.sync()?;
+        let path = self.folder.join(RESULT);
+        let text = serde_json::to_string(&result).expect("a result has a JSON form");
+        write_atomically(&path, text.as_bytes()).map_err(|source| Error::io(path, source))?;
+        Ok(result)
+    }
+
+    /// Writes what was trained: a PEFT folder, or the whole model.
+    fn save_weights(&self) -> Result<()> {
+        let trainer = &self.trainer;
+        if self.config.method.adaptation == Adaptation::Full {
+            let path = self.folder.join("model.safetensors");
+            let bytes = weights::to_safetensors(trainer.parameters(), Precision::F32);
+            return write_atomically(&path, &bytes).map_err(|source| Error::io(path, source));
+        }
+        let folder = self.folder.join("adapter");
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
+        }
+        let lora = &self.config.method.lora;
+        let task_type = match trainer.model().head {
+            Head::Classes(_) => "SEQ_CLS",
+            Head::Tokens => "CAUSAL_LM",
+        };
+        let config = PeftConfig::new(
+            lora.rank,
+            lora.alpha,
+            lora.scaling,
+            trainer.adapters().keys().cloned().collect(),
+            trainer.model().head_modules(),
+            Some(task_type.to_owned()),
+            self.config.model.display().to_string(),
+        );
+        let heads = trainer.model().head_modules();
+        let saved = trainer
+            .parameters()
+            .iter()
+            .filter(|(name, _)| {
+                heads
+                    .iter()
+                    .any(|head| name.starts_with(&format!("{head}.")))
+            })
+            .map(|(name, tensor)| (name.clone(), tensor.clone()))
+            .collect();
+        let adapter = PeftAdapter {
+            config,
+            adapters: trainer.adapters().clone(),
+            saved_modules: saved,
+        };
+        Ok(adapter.write(&folder)?)
+    }
+}
+
+#[derive(Serialize)]
+struct Evaluation<'a> {
+    step: u32,
+    validation: &'a Scores,
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// The model, its adapters and the optimiser at the start of a run.
+fn new_trainer(config: &RunConfig, task: &Task) -> Result<Trainer<f32>> {
+    let model = Model::read(&config.model, task.head())?;
+    task.check(config, &model)?;
+    let loaded = weights::load::<f32>(&config.model, &model)?;
+    let mut parameters = loaded.parameters;
+    for spec in &loaded.missing {
+        let new = model.new_parameter(spec, INITIALIZER_RANGE, config.seed);
+        parameters.insert(spec.name.clone(), new);
+    }
+    let adapters = config
+        .method
+        .new_adapters(&model, &parameters, config.seed)?;
+    let heads = model.head_modules();
+    let trained: BTreeSet<String> = match config.method.adaptation {
+        Adaptation::Full => parameters.keys().cloned().collect(),
+        Adaptation::Lora => {
+            let of_head = |name: &&String| heads.iter().any(|h| name.starts_with(&format!("{h}.")));
+            parameters.keys().filter(of_head).cloned().collect()
+        }
+    };
+    let perturbation = config.method.perturbation;
+    let training = config.training.clone();
+    Trainer::new(
+        model,
+        parameters,
+        adapters,
+        trained,
+        perturbation,
+        training,
+        config.seed,
+    )
+}
+
+/// The bare steps of a run, without evaluation or files.
+pub struct Stepper<'a> {
+    config: &'a RunConfig,
+    task: Task,
+    trainer: Trainer<f32>,
+    batches: std::vec::IntoIter<Vec<Batch>>,
+    epoch: u32,
+}
+
+impl<'a> Stepper<'a> {
+    /// Opens the inputs of a run.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn open(config: &'a RunConfig) -> Result<Self> {
+        config.validate()?;
+        let task = Task::open(config, &Corpora::default())?;
+        let trainer = new_trainer(config, &task)?;
+        Ok(Stepper {
+            config,
+            task,
+            trainer,
+            batches: Vec::new().into_iter(),
+            epoch: 0,
+        })
+    }
+
+    /// One optimiser step.
+    ///
+    /// # Errors
+    /// If the loss or a gradient is not finite.
+    pub fn step(&mut self) -> Result<StepReport> {
+        if self.batches.len() == 0 {
+            self.batches = self.task.epoch(self.config, self.epoch).into_iter();
+            self.epoch += 1;
+        }
+        let batch = self.batches.next().expect("an epoch has a batch");
+        self.trainer.step(&batch)
+    }
+}

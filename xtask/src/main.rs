@@ -1,0 +1,191 @@
+//! Tasks of people who work on the project or audit it.
+
+mod ci;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{Parser, Subcommand};
+use ggpo_train::pretrain::{PretrainConfig, Which, pretrain};
+use ggpo_train::repro::{ReproConfig, peak_memory_mib, reproduce, run_steps};
+use ggpo_train::run::{Keep, RunConfig, run};
+use ggpo_train::{Error, progress};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Experiments, pre-training and checks of the LoRA-GGPO workspace",
+    after_help = "Example: cargo xtask repro --quick"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the experiments and write their report.
+    ///
+    /// What is finished in the output folder is not done again, and a run that
+    /// was stopped goes on where it was.
+    #[command(after_help = "Example: cargo xtask repro --quick --out out/quick")]
+    Repro {
+        /// Few seeds and steps: two minutes on two cores.
+        #[arg(long, conflicts_with = "full")]
+        quick: bool,
+        /// More seeds, ranks and learning rates: hours.
+        #[arg(long)]
+        full: bool,
+        /// Folder for results and report [default: out/LEVEL].
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Description of the experiments.
+        #[arg(long, default_value = "experiments/repro.toml")]
+        config: PathBuf,
+    },
+    /// Train as one TOML file describes; writes one folder.
+    #[command(after_help = "Example: cargo xtask train experiments/spam-ggpo.toml out/spam-ggpo")]
+    Train {
+        /// Description of the run.
+        config: PathBuf,
+        /// Folder of the run; an interrupted one goes on.
+        folder: PathBuf,
+    },
+    /// Make the small base models of the experiments again.
+    #[command(after_help = "Example: cargo xtask pretrain --only decoder")]
+    Pretrain {
+        /// Make only this one.
+        #[arg(long, value_parser = ["encoder", "decoder"])]
+        only: Option<String>,
+        /// Description of the pre-training.
+        #[arg(long, default_value = "experiments/pretrain.toml")]
+        config: PathBuf,
+        /// Folder for checkpoints.
+        #[arg(long, default_value = "out/pretrain")]
+        work: PathBuf,
+    },
+    /// Everything that continuous integration checks.
+    #[command(after_help = "Example: cargo xtask ci")]
+    Ci,
+    /// Run some steps of a described run and print the peak memory in MiB.
+    #[command(hide = true)]
+    PeakMemory {
+        /// Description of the run.
+        config: PathBuf,
+        /// Number of steps.
+        steps: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    match execute(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(task: Task) -> Result<()> {
+    match task {
+        Task::Repro {
+            quick,
+            full,
+            out,
+            config,
+        } => {
+            let level = match (quick, full) {
+                (true, _) => "quick",
+                (_, true) => "full",
+                _ => "default",
+            };
+            let out = out.unwrap_or_else(|| PathBuf::from("out").join(level));
+            let config = ReproConfig::read(&config)?;
+            reproduce(config, level, &out, &peak_in_own_process)?;
+            println!("report: {}", out.join("report.html").display());
+            println!("        {}", out.join("report.md").display());
+            Ok(())
+        }
+        Task::Train { config, folder } => train(&config, &folder),
+        Task::Pretrain { only, config, work } => make_models(only.as_deref(), &config, &work),
+        Task::Ci => ci::check(),
+        Task::PeakMemory { config, steps } => {
+            run_steps(&RunConfig::read(&config)?, steps)?;
+            match peak_memory_mib() {
+                Some(mib) => println!("{mib}"),
+                None => println!(),
+            }
+            Ok(())
+        }
+    }
+}
+
+fn train(config: &std::path::Path, folder: &std::path::Path) -> Result<()> {
+    let config = RunConfig::read(config)?;
+    let bar = progress::bar(config.training.steps.into(), "training", "steps");
+    let result = run(&config, folder, Keep::Weights, &mut |report| {
+        bar.set_position(u64::from(report.step) + 1);
+        bar.set_message(format!("loss {:.4}", report.loss));
+    })?;
+    bar.finish_and_clear();
+    if let Some(step) = result.diverged_at {
+        bail!("the loss was no longer a number at step {step}; lower the learning rate or sigma");
+    }
+    println!("best after step {}", result.best_step);
+    for (name, scores) in [("validation", &result.validation), ("test", &result.test)] {
+        match &scores.classes {
+            Some(classes) => println!(
+                "{name}: accuracy {:.4}, Matthews {:.4}, F1 {:.4}, loss {:.4}",
+                classes.accuracy, classes.matthews, classes.f1, scores.loss
+            ),
+            None => println!(
+                "{name}: perplexity {:.3}, loss {:.4}",
+                scores.perplexity(),
+                scores.loss
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn make_models(only: Option<&str>, config: &std::path::Path, work: &std::path::Path) -> Result<()> {
+    let config = PretrainConfig::read(config)?;
+    for (name, which) in [("encoder", Which::Encoder), ("decoder", Which::Decoder)] {
+        if only.is_none_or(|only| only == name) {
+            let loss = pretrain(&config, which, work)?;
+            println!("{name}: validation loss {loss:.4} nats per target");
+        }
+    }
+    Ok(())
+}
+
+/// Runs the steps in a process of its own and reads the peak it prints.
+fn peak_in_own_process(config: &RunConfig, steps: u32) -> ggpo_train::Result<Option<f64>> {
+    let measure = || -> Result<Option<f64>> {
+        let folder = std::env::temp_dir();
+        let path = folder.join(format!("ggpo-peak-memory-{}.toml", std::process::id()));
+        std::fs::write(&path, config.to_toml())?;
+        let program = std::env::current_exe()?;
+        let output = Command::new(program)
+            .arg("peak-memory")
+            .arg(&path)
+            .arg(steps.to_string())
+            .output();
+        std::fs::remove_file(&path)?;
+        let output = output.context("cannot start the measuring process")?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        let text = String::from_utf8(output.stdout)?;
+        match text.trim() {
+            "" => Ok(None),
+            number => number
+                .parse()
+                .map(Some)
+                .map_err(|_| anyhow!("expected a number, found {number:?}")),
+        }
+    };
+    measure().map_err(|error| Error::config("peak memory", "a measurement", format!("{error:#}")))
+}
