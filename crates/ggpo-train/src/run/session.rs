@@ -335,7 +335,7 @@ impl<'a> Stepper<'a> {
     /// Opens the inputs of a run.
     ///
     /// # Errors
-    /// As [`run`].
+    /// As [`run`](super::run).
     pub fn open(config: &'a RunConfig) -> Result<Self> {
         config.validate()?;
         let task = Task::open(config, &Corpora::default())?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::optimizer::{AdamW, Real};
 
-/// The state of a [`Trainer`] between two steps.
+/// The state of a [`Trainer`](super::Trainer) between two steps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(bound(serialize = "T: Serialize", deserialize = "T: Real"))]
 pub struct TrainerState<T> {
