@@ -94,8 +94,8 @@ pub fn evaluate<T: Scalar>(
     let mut count = 0;
     for batch in batches {
         match model.head {
-            Head::Tokens => {
-                let targets = batch.targets.iter().flatten().count();
+            Head::Tokens | Head::Value => {
+                let targets = batch.target_count();
                 let graph = Graph::for_evaluation(Tape::new(), parameters, adapters);
                 total_loss += model.loss(&graph, batch).item().value() * targets as f64;
                 count += targets;
@@ -115,7 +115,7 @@ pub fn evaluate<T: Scalar>(
     }
     assert!(count > 0, "an evaluation needs at least one target");
     let classes = match model.head {
-        Head::Tokens => None,
+        Head::Tokens | Head::Value => None,
         Head::Classes(classes) => Some(ClassScores {
             accuracy: accuracy(&predicted, &actual),
             matthews: matthews(&predicted, &actual, classes),

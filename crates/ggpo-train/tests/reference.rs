@@ -66,7 +66,7 @@ fn read_batch(path: &Path, head: Head) -> Batch {
     let label = |label: i64| usize::try_from(label).ok();
     let labels = &integers["labels"].1;
     let targets = match head {
-        Head::Classes(_) => labels.iter().map(|l| label(*l)).collect(),
+        Head::Classes(_) | Head::Value => labels.iter().map(|l| label(*l)).collect(),
         // The token after position t is what position t predicts.
         Head::Tokens => (0..batch * time)
             .map(|i| {
@@ -92,6 +92,8 @@ fn read_batch(path: &Path, head: Head) -> Batch {
         token_types: kinds.unwrap_or(vec![0; batch * time]),
         attention: Array2::from_shape_vec((batch, time), kept).unwrap(),
         targets,
+        values: Vec::new(),
+        decoder: None,
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Example {
 
 /// Sequences of token ids, padded on the right to one length, and what is to be
 /// predicted from them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// Number of sequences, and their padded length.
     pub shape: [usize; 2],
@@ -39,9 +39,29 @@ pub struct Batch {
     /// The right answers, aligned with the logits: one per sequence for a
     /// classification, else one per position. `None` does not count.
     pub targets: Vec<Option<usize>>,
+    /// The right answers of a regression, one per sequence; else empty.
+    pub values: Vec<f64>,
+    /// What the decoder of an encoder-decoder model reads; the targets are then
+    /// aligned with its positions.
+    pub decoder: Option<DecoderInput>,
+}
+
+/// The input of a decoder beside an encoder: sequences of token ids, padded on
+/// the right to one length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecoderInput {
+    /// Number of sequences, and their padded length.
+    pub shape: [usize; 2],
+    /// Token ids, batch x time: the start token, then the targets but the last.
+    pub ids: Vec<usize>,
 }
 
 impl Batch {
+    /// Number of right answers that count.
+    pub fn target_count(&self) -> usize {
+        self.targets.iter().flatten().count() + self.values.len()
+    }
+
     /// Number of tokens, padding not counted.
     pub fn tokens(&self) -> usize {
         self.attention.iter().filter(|&&token| token).count()
@@ -62,6 +82,8 @@ impl Batch {
             ids,
             attention: Array2::from_shape_fn(shape, |(row, t)| t < sequences[row].len()),
             targets: Vec::new(),
+            values: Vec::new(),
+            decoder: None,
         }
     }
 }

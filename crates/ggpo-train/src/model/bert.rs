@@ -81,12 +81,12 @@ impl BertConfig {
             all.extend(norm_spec(&after_attention, width, true));
             all.extend(norm_spec(&format!("{block}.output.LayerNorm"), width, true));
         }
-        match head {
-            Head::Classes(classes) => {
+        match head.outputs() {
+            Some(outputs) => {
                 all.extend(linear_spec("bert.pooler.dense", width, width, true));
-                all.extend(linear_spec("classifier", classes, width, true));
+                all.extend(linear_spec("classifier", outputs, width, true));
             }
-            Head::Tokens => {
+            None => {
                 let transform = "cls.predictions.transform";
                 let dense = format!("{transform}.dense");
                 all.extend(linear_spec(&dense, width, width, true));
@@ -169,7 +169,7 @@ impl BertConfig {
         states: Var<T>,
     ) -> Var<T> {
         match head {
-            Head::Classes(_) => {
+            Head::Classes(_) | Head::Value => {
                 let pooled = ops::tanh(&graph.linear(&states, "bert.pooler.dense"));
                 graph.linear(&pooled, "classifier")
             }

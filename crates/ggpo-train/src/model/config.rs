@@ -172,7 +172,7 @@ pub(super) fn to_json(model: &Model) -> String {
         Body::Bert(config) => bert_json(config, model.head),
         Body::Llama(config) => llama_json(config, model.head),
     };
-    if let (Head::Classes(classes), Value::Object(fields)) = (model.head, &mut value) {
+    if let (Some(classes), Value::Object(fields)) = (model.head.outputs(), &mut value) {
         let labels = (0..classes).map(|class| (class.to_string(), json!(format!("LABEL_{class}"))));
         fields.insert("id2label".to_owned(), Value::Object(labels.collect()));
     }
@@ -181,7 +181,7 @@ pub(super) fn to_json(model: &Model) -> String {
 
 fn bert_json(config: &BertConfig, head: Head) -> Value {
     let architecture = match head {
-        Head::Classes(_) => "BertForSequenceClassification",
+        Head::Classes(_) | Head::Value => "BertForSequenceClassification",
         Head::Tokens => "BertForMaskedLM",
     };
     json!({
@@ -205,7 +205,7 @@ fn bert_json(config: &BertConfig, head: Head) -> Value {
 
 fn llama_json(config: &LlamaConfig, head: Head) -> Value {
     let architecture = match head {
-        Head::Classes(_) => "LlamaForSequenceClassification",
+        Head::Classes(_) | Head::Value => "LlamaForSequenceClassification",
         Head::Tokens => "LlamaForCausalLM",
     };
     json!({

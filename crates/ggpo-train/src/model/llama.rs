@@ -83,7 +83,10 @@ impl LlamaConfig {
         }
         all.extend(norm_spec("model.norm", width, false));
         match head {
-            Head::Classes(classes) => all.extend(linear_spec("score", classes, width, false)),
+            Head::Classes(_) | Head::Value => {
+                let outputs = head.outputs().expect("a head per sequence");
+                all.extend(linear_spec("score", outputs, width, false));
+            }
             Head::Tokens if !self.tie_word_embeddings => {
                 all.extend(linear_spec("lm_head", self.vocab_size, width, false));
             }
@@ -161,7 +164,7 @@ impl LlamaConfig {
         states: Var<T>,
     ) -> Var<T> {
         match head {
-            Head::Classes(_) => graph.linear(&states, "score"),
+            Head::Classes(_) | Head::Value => graph.linear(&states, "score"),
             Head::Tokens if self.tie_word_embeddings => {
                 let words = graph.parameter("model.embed_tokens.weight");
                 ops::linear(&states, &words, None)

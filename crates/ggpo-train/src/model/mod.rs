@@ -47,8 +47,21 @@ pub enum Body {
 pub enum Head {
     /// One of so many classes per sequence.
     Classes(usize),
+    /// One number per sequence.
+    Value,
     /// A token of the vocabulary per position.
     Tokens,
+}
+
+impl Head {
+    /// Outputs of a head that speaks once per sequence; none for tokens.
+    pub fn outputs(self) -> Option<usize> {
+        match self {
+            Head::Classes(classes) => Some(classes),
+            Head::Value => Some(1),
+            Head::Tokens => None,
+        }
+    }
 }
 
 /// A parameter that a model must have.
@@ -112,11 +125,11 @@ impl Model {
     /// Names of the head's own modules, new for every task and always trained.
     pub fn head_modules(&self) -> Vec<String> {
         match (&self.body, self.head) {
-            (Body::Bert(_), Head::Classes(_)) => {
+            (Body::Bert(_), Head::Classes(_) | Head::Value) => {
                 vec!["bert.pooler.dense".to_owned(), "classifier".to_owned()]
             }
             (Body::Bert(_), Head::Tokens) => vec![],
-            (Body::Llama(_), Head::Classes(_)) => vec!["score".to_owned()],
+            (Body::Llama(_), Head::Classes(_) | Head::Value) => vec!["score".to_owned()],
             (Body::Llama(_), Head::Tokens) => vec![],
         }
     }
@@ -175,17 +188,22 @@ impl Model {
         specification.iter().map(new).collect()
     }
 
-    /// Logits of every row (classes) or every position (tokens):
-    /// batch x classes, or (batch * time) x vocabulary.
+    /// Logits of every row (classes; one number of a regression) or every
+    /// position (tokens): batch x classes, or (batch * time) x vocabulary.
     pub fn logits<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
         self.head_logits(graph, self.states(graph, batch))
     }
 
-    /// Mean cross entropy over the targets of a batch, of shape `[1]`.
+    /// Mean cross entropy over the targets of a batch, or mean squared error of
+    /// a regression, of shape `[1]`.
     ///
     /// The head reads only the states where a target stands.
     pub fn loss<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
         let states = self.states(graph, batch);
+        if self.head == Head::Value {
+            let values: Vec<T> = batch.values.iter().map(|&v| T::from_f64(v)).collect();
+            return ops::mean_squared_error(&self.head_logits(graph, states), &values);
+        }
         let (rows, targets): (Vec<usize>, Vec<Option<usize>>) = batch
             .targets
             .iter()
@@ -201,8 +219,8 @@ impl Model {
         ops::cross_entropy(&self.head_logits(graph, states), &targets)
     }
 
-    /// Final states: batch x width where classes are predicted (the state that
-    /// speaks for the row), else (batch * time) x width.
+    /// Final states: batch x width where one answer per row is predicted (the state
+    /// that speaks for the row), else (batch * time) x width.
     fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
         let [rows, time] = batch.shape;
         let states = match &self.body {
@@ -213,11 +231,11 @@ impl Model {
         let states = ops::reshape(&states, &[rows * time, width]);
         match (self.head, &self.body) {
             (Head::Tokens, _) => states,
-            (Head::Classes(_), Body::Bert(_)) => {
+            (Head::Classes(_) | Head::Value, Body::Bert(_)) => {
                 let first: Vec<usize> = (0..rows).map(|row| row * time).collect();
                 ops::embedding(&states, &first, &[rows])
             }
-            (Head::Classes(_), Body::Llama(_)) => {
+            (Head::Classes(_) | Head::Value, Body::Llama(_)) => {
                 let last: Vec<usize> = batch
                     .attention
                     .rows()

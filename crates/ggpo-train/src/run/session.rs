@@ -243,7 +243,7 @@ impl<'a> Session<'a> {
         }
         let lora = &self.config.method.lora;
         let task_type = match trainer.model().head {
-            Head::Classes(_) => "SEQ_CLS",
+            Head::Classes(_) | Head::Value => "SEQ_CLS",
             Head::Tokens => "CAUSAL_LM",
         };
         let config = PeftConfig::new(

@@ -163,13 +163,12 @@ impl<T: Real> Trainer<T> {
     /// If no micro-batch has a target.
     pub fn step(&mut self, micro_batches: &[Batch]) -> Result<StepReport> {
         self.begin_perturbation();
-        let targets = |batch: &Batch| batch.targets.iter().flatten().count();
-        let total: usize = micro_batches.iter().map(targets).sum();
+        let total: usize = micro_batches.iter().map(Batch::target_count).sum();
         assert!(total > 0, "a step needs at least one target");
         let mut loss = 0.0;
         let mut gradients: BTreeMap<String, Tensor<T>> = BTreeMap::new();
         for (index, batch) in micro_batches.iter().enumerate() {
-            let share = targets(batch) as f64 / total as f64;
+            let share = batch.target_count() as f64 / total as f64;
             let (part, found) = self.gradients_of(batch, index as u32, share);
             loss += share * part;
             for (name, gradient) in found {
