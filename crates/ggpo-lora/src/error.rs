@@ -52,12 +52,13 @@ pub enum LoraError {
         reason: String,
     },
     /// A file or folder could not be read or written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {cause}", path = path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
+        /// What the system says; part of the sentence, so not a source of its
+        /// own.
+        cause: std::io::Error,
     },
     /// The folder to be written is already there.
     #[error("{path} already exists and is not overwritten", path = path.display())]

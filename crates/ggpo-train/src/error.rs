@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// What the operating system said; part of the sentence, so not a
+        /// source of its own.
+        cause: std::io::Error,
     },
     /// The content of a file is not as expected.
     #[error("{}: {problem}", path.display())]
@@ -52,9 +53,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// An operating system error about `path`.
-    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+    pub fn io(path: impl AsRef<Path>, cause: std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
-        Error::Io { path, source }
+        Error::Io { path, cause }
     }
 
     /// The content of `path` is not as expected.

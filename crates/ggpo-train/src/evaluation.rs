@@ -38,6 +38,20 @@ impl Scores {
         self.loss.exp()
     }
 
+    /// The scores that apply, by name.
+    pub fn named(&self) -> Vec<(&'static str, f64)> {
+        let mut named = vec![("loss", self.loss)];
+        match &self.classes {
+            Some(classes) => named.extend([
+                ("accuracy", classes.accuracy),
+                ("matthews", classes.matthews),
+                ("f1", classes.f1),
+            ]),
+            None => named.push(("perplexity", self.perplexity())),
+        }
+        named
+    }
+
     /// Whether these scores are better than `other`: by accuracy, then loss,
     /// for a classification, by loss otherwise.
     pub fn better_than(&self, other: &Scores) -> bool {

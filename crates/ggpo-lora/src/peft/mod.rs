@@ -133,9 +133,9 @@ impl<T: Scalar> PeftAdapter<T> {
     }
 }
 
-fn io_error(path: &Path, source: io::Error) -> LoraError {
+fn io_error(path: &Path, cause: io::Error) -> LoraError {
     LoraError::Io {
         path: path.to_owned(),
-        source,
+        cause,
     }
 }

@@ -28,6 +28,7 @@ pub struct Graph<'a, T> {
     noise: Vec<Option<Arc<dyn RowPerturbation<T>>>>,
     dropout: Option<DropoutKey>,
     variables: RefCell<BTreeMap<String, Var<T>>>,
+    watch: Option<RefCell<Option<String>>>,
 }
 
 /// Which dropout masks a step uses.
@@ -62,7 +63,20 @@ impl<'a, T: Scalar> Graph<'a, T> {
             noise: Vec::new(),
             dropout: None,
             variables: RefCell::default(),
+            watch: None,
         }
+    }
+
+    /// Looks at the output of every linear layer for numbers that are not finite.
+    pub fn watching(mut self) -> Self {
+        self.watch = Some(RefCell::default());
+        self
+    }
+
+    /// The first linear layer whose output was not finite, of a graph that
+    /// watches.
+    pub fn first_not_finite(&self) -> Option<String> {
+        self.watch.as_ref()?.borrow().clone()
     }
 
     /// Takes gradients of the named parameters, and of all adapters.
@@ -113,6 +127,17 @@ impl<'a, T: Scalar> Graph<'a, T> {
 
     /// The linear layer `module` on `x` (... x in), with its adapter and noise.
     pub fn linear(&self, x: &Var<T>, module: &str) -> Var<T> {
+        let y = self.unwatched_linear(x, module);
+        if let Some(watch) = &self.watch
+            && watch.borrow().is_none()
+            && y.value().iter().any(|y| !y.value().is_finite())
+        {
+            *watch.borrow_mut() = Some(module.to_owned());
+        }
+        y
+    }
+
+    fn unwatched_linear(&self, x: &Var<T>, module: &str) -> Var<T> {
         let weight = self.parameter(&format!("{module}.weight"));
         let bias = self.optional(&format!("{module}.bias"));
         let Some(adapter) = self.adapters.get(module) else {

@@ -1,15 +1,18 @@
 //! One training run: described by one TOML file, writing one folder.
 //!
 //! The folder holds `config.toml` (the resolved description), `metrics.jsonl`
-//! (one line per step and per evaluation), `adapter/` or `model.safetensors`,
-//! `checkpoint.bin`, and at the end `result.json`. A run that was stopped goes
+//! (one line per step and per evaluation) and the same as TensorBoard events,
+//! `adapter/` or `model/`, `checkpoint.bin`, and at the end `result.json`. A run that was stopped goes
 //! on from its checkpoint to the same bits.
 
 mod config;
-mod metrics_file;
+mod description;
+mod events;
+mod records;
 mod session;
 mod task;
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use ggpo_lora::NoiseStatistics;
@@ -17,7 +20,8 @@ use ggpo_lora::files::write_atomically;
 use serde::{Deserialize, Serialize};
 
 pub use config::{RunConfig, ScoredRows, TaskConfig, TaskKind};
-pub use session::Stepper;
+pub use description::{DEFAULT_EPOCHS, Description};
+pub use session::{CHECKPOINT, CheckpointSummary, Stepper, summarize_checkpoint};
 pub use task::{Corpora, Task};
 
 use crate::evaluation::Scores;
@@ -30,6 +34,9 @@ use session::Session;
 pub struct RunResult {
     /// Step at which the loss was no longer a number, if that happened.
     pub diverged_at: Option<u32>,
+    /// What happened then, and where.
+    #[serde(default)]
+    pub diverged: Option<String>,
     /// Steps after which the validation scores were best.
     pub best_step: u32,
     /// Validation scores of the best step.
@@ -65,6 +72,12 @@ pub enum Keep {
 /// Name of the result in a run's folder.
 pub const RESULT: &str = "result.json";
 
+/// Name of the file with the names of the classes in their order.
+pub const LABELS: &str = "labels.json";
+
+/// Name of the resolved description in a run's folder.
+pub const DESCRIPTION: &str = "config.toml";
+
 /// Runs what `config` describes, writing `folder`; goes on where it stopped,
 /// and returns the result at once if it is finished. `on_step` hears of every
 /// step.
@@ -94,13 +107,14 @@ pub fn run_on(
     on_step: &mut dyn FnMut(&StepReport),
 ) -> Result<RunResult> {
     config.validate()?;
-    claim_folder(config, folder)?;
-    if let Some(result) = read_result(folder)? {
+    if state(config, folder)? == FolderState::Finished
+        && let Some(result) = read_result(folder)?
+    {
         return Ok(result);
     }
-    let mut session = Session::open(config, corpora, folder)?;
-    let diverged_at = session.train(on_step)?;
-    let result = session.finish(diverged_at, keep)?;
+    let mut session = Session::open(config, corpora, folder, keep)?;
+    let diverged = session.train(on_step)?;
+    let result = session.finish(diverged)?;
     Ok(result)
 }
 
@@ -111,7 +125,7 @@ pub fn run_on(
 pub fn read_result(folder: &Path) -> Result<Option<RunResult>> {
     let path = folder.join(RESULT);
     match std::fs::read_to_string(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::io(path, source)),
         Ok(text) => serde_json::from_str(&text)
             .map(Some)
@@ -119,20 +133,60 @@ pub fn read_result(folder: &Path) -> Result<Option<RunResult>> {
     }
 }
 
-/// Makes the folder this run's own, or refuses another run's.
-fn claim_folder(config: &RunConfig, folder: &Path) -> Result<()> {
-    let path = folder.join("config.toml");
-    std::fs::create_dir_all(folder).map_err(|source| Error::io(folder, source))?;
+/// How far a run's folder has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderState {
+    /// There is nothing of any run.
+    New,
+    /// The run has begun and has no result yet.
+    Unfinished,
+    /// The run has its result.
+    Finished,
+}
+
+/// How far `folder` has come with the run of `config`; nothing is written.
+///
+/// # Errors
+/// If the folder holds another run or other files, or cannot be read.
+pub fn state(config: &RunConfig, folder: &Path) -> Result<FolderState> {
+    let path = folder.join(DESCRIPTION);
     match std::fs::read_to_string(&path) {
-        Ok(text) if text == config.to_toml() => Ok(()),
+        Ok(text) if text == config.to_toml() => Ok(match folder.join(RESULT).exists() {
+            true => FolderState::Finished,
+            false => FolderState::Unfinished,
+        }),
         Ok(_) => Err(Error::file(
             path,
             "expected this run's own description, found another run's; choose another folder",
         )),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            write_atomically(&path, config.to_toml().as_bytes())
-                .map_err(|source| Error::io(path, source))
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            refuse_other_files(folder)?;
+            Ok(FolderState::New)
         }
         Err(source) => Err(Error::io(path, source)),
     }
+}
+
+fn refuse_other_files(folder: &Path) -> Result<()> {
+    let mut entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|source| Error::io(folder, source))?,
+    };
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => Err(Error::file(
+            folder,
+            "expected a new or empty folder for the run, found other files in it",
+        )),
+    }
+}
+
+/// Makes the folder this run's own.
+fn claim_folder(config: &RunConfig, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|source| Error::io(folder, source))?;
+    let path = folder.join(DESCRIPTION);
+    if path.exists() {
+        return Ok(());
+    }
+    write_atomically(&path, config.to_toml().as_bytes()).map_err(|source| Error::io(path, source))
 }

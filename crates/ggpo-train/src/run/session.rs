@@ -9,9 +9,9 @@ use ggpo_lora::peft::{PeftAdapter, PeftConfig};
 use serde::{Deserialize, Serialize};
 
 use super::config::RunConfig;
-use super::metrics_file::MetricsFile;
+use super::records::Records;
 use super::task::{Corpora, Task};
-use super::{Keep, RESULT, RunResult};
+use super::{Keep, RESULT, RunResult, claim_folder};
 use crate::data::Batch;
 use crate::evaluation::{Scores, evaluate};
 use crate::method::Adaptation;
@@ -20,7 +20,8 @@ use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerSt
 use crate::weights::{self, Precision};
 use crate::{Error, Result, checkpoint};
 
-const CHECKPOINT: &str = "checkpoint.bin";
+/// Name of the checkpoint in a run's folder.
+pub const CHECKPOINT: &str = "checkpoint.bin";
 const CHECKPOINT_KIND: &str = "run";
 
 /// The best state so far.
@@ -60,44 +61,47 @@ pub(super) struct Session<'a> {
     trainer: Trainer<f32>,
     best: Option<Best>,
     history: History,
-    metrics: MetricsFile,
+    records: Records,
+    keep: Keep,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn open(config: &'a RunConfig, corpora: &Corpora, folder: &'a Path) -> Result<Self> {
+    /// Opens the inputs, then the folder, which is not touched before every
+    /// input is found right; goes on from the checkpoint if there is one.
+    pub(super) fn open(
+        config: &'a RunConfig,
+        corpora: &Corpora,
+        folder: &'a Path,
+        keep: Keep,
+    ) -> Result<Self> {
         let task = Task::open(config, corpora)?;
-        let trainer = new_trainer(config, &task)?;
-        let mut session = Session {
+        let mut trainer = new_trainer(config, &task)?;
+        let saved = read_checkpoint(config, folder)?;
+        let (mut best, mut history, mut metrics_bytes) = (None, History::default(), 0);
+        if let Some(saved) = saved {
+            trainer.restore(saved.trainer)?;
+            (best, history) = (saved.best, saved.history);
+            metrics_bytes = saved.metrics_bytes;
+        }
+        claim_folder(config, folder)?;
+        Ok(Session {
+            records: Records::open(folder, metrics_bytes, keep == Keep::Weights)?,
             config,
             folder,
             task,
             trainer,
-            best: None,
-            history: History::default(),
-            metrics: MetricsFile::create(&folder.join("metrics.jsonl"))?,
-        };
-        session.resume()?;
-        Ok(session)
+            best,
+            history,
+            keep,
+        })
     }
 
-    fn resume(&mut self) -> Result<()> {
-        let path = self.folder.join(CHECKPOINT);
-        if !path.exists() {
-            return self.metrics.truncate(0);
-        }
-        let saved: Checkpoint = checkpoint::read(&path, CHECKPOINT_KIND)?;
-        if saved.config != self.config.to_toml() {
-            let problem = "expected a checkpoint of this run, found another run's";
-            return Err(Error::file(path, problem));
-        }
-        self.trainer.restore(saved.trainer)?;
-        self.best = saved.best;
-        self.history = saved.history;
-        self.metrics.truncate(saved.metrics_bytes)
-    }
-
-    /// Trains to the end; returns the step at which the loss was lost, if any.
-    pub(super) fn train(&mut self, on_step: &mut dyn FnMut(&StepReport)) -> Result<Option<u32>> {
+    /// Trains to the end; returns the step at which the loss was lost and what
+    /// happened, if it was.
+    pub(super) fn train(
+        &mut self,
+        on_step: &mut dyn FnMut(&StepReport),
+    ) -> Result<Option<(u32, String)>> {
         let total = self.config.training.steps;
         if self.trainer.steps_done() == 0 && self.history.evaluations.is_empty() {
             self.look()?;
@@ -113,11 +117,13 @@ impl<'a> Session<'a> {
             }
             let report = match self.trainer.step(&batches[(step % per_epoch) as usize]) {
                 Ok(report) => report,
-                Err(Error::Diverged { step, .. }) => return Ok(Some(step)),
-                Err(other) => return Err(other),
+                Err(error) => match error {
+                    Error::Diverged { step, .. } => return Ok(Some((step, error.to_string()))),
+                    other => return Err(other),
+                },
             };
             self.history.losses.push(report.loss);
-            self.metrics.write(&report)?;
+            self.records.write_step(&report)?;
             on_step(&report);
             let done = step + 1;
             if done.is_multiple_of(self.config.evaluate_every) || done == total {
@@ -134,10 +140,7 @@ impl<'a> Session<'a> {
     fn look(&mut self) -> Result<()> {
         let step = self.trainer.steps_done();
         let scores = self.scores(&self.task.validation);
-        self.metrics.write(&Evaluation {
-            step,
-            validation: &scores,
-        })?;
+        self.records.write_evaluation(step, &scores)?;
         if step > 0 {
             self.look_at_noise(step);
         }
@@ -183,13 +186,13 @@ impl<'a> Session<'a> {
             trainer: self.trainer.state(),
             best: self.best.clone(),
             history: self.history.clone(),
-            metrics_bytes: self.metrics.sync()?,
+            metrics_bytes: self.records.sync()?,
         };
         checkpoint::write(&self.folder.join(CHECKPOINT), CHECKPOINT_KIND, &saved)
     }
 
-    pub(super) fn finish(mut self, diverged_at: Option<u32>, keep: Keep) -> Result<RunResult> {
-        if keep == Keep::Weights {
+    pub(super) fn finish(mut self, diverged: Option<(u32, String)>) -> Result<RunResult> {
+        if self.keep == Keep::Weights {
             self.save_checkpoint()?;
         }
         let last_test = self.scores(&self.task.test);
@@ -206,7 +209,8 @@ impl<'a> Session<'a> {
             self.scores(&self.task.test)
         };
         let result = RunResult {
-            diverged_at,
+            diverged_at: diverged.as_ref().map(|(step, _)| *step),
+            diverged: diverged.map(|(_, sentence)| sentence),
             best_step: best.step,
             validation: best.scores,
             test,
@@ -218,11 +222,11 @@ impl<'a> Session<'a> {
             audit: std::mem::take(&mut self.history.audit),
             trained_parameters: snapshot.values().map(StoredTensor::len).sum(),
         };
-        match keep {
+        match self.keep {
             Keep::Weights => self.save_weights()?,
             Keep::Records => remove_if_there(&self.folder.join(CHECKPOINT))?,
         }
-        self.metrics.sync()?;
+        self.records.sync()?;
         let path = self.folder.join(RESULT);
         let text = serde_json::to_string(&result).expect("a result has a JSON form");
         write_atomically(&path, text.as_bytes()).map_err(|source| Error::io(path, source))?;
@@ -275,10 +279,49 @@ impl<'a> Session<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct Evaluation<'a> {
-    step: u32,
-    validation: &'a Scores,
+/// What a run's checkpoint holds, in short.
+#[derive(Debug, Clone)]
+pub struct CheckpointSummary {
+    /// Optimiser steps done.
+    pub steps_done: u32,
+    /// Tensors that are trained.
+    pub trained_tensors: usize,
+    /// Numbers in them.
+    pub trained_numbers: usize,
+    /// Steps after which the validation scores were best, and the scores.
+    pub best: Option<(u32, Scores)>,
+    /// Training loss of the last step.
+    pub last_loss: Option<f64>,
+}
+
+/// Reads what a run's checkpoint holds.
+///
+/// # Errors
+/// If it cannot be read or is none of a run.
+pub fn summarize_checkpoint(path: &Path) -> Result<CheckpointSummary> {
+    let saved: Checkpoint = checkpoint::read(path, CHECKPOINT_KIND)?;
+    let trained = saved.trainer.trained();
+    Ok(CheckpointSummary {
+        steps_done: saved.trainer.steps_done(),
+        trained_tensors: trained.len(),
+        trained_numbers: trained.values().map(StoredTensor::len).sum(),
+        best: saved.best.map(|best| (best.step, best.scores)),
+        last_loss: saved.history.losses.last().copied(),
+    })
+}
+
+/// The checkpoint in a run's folder, if there is one.
+fn read_checkpoint(config: &RunConfig, folder: &Path) -> Result<Option<Checkpoint>> {
+    let path = folder.join(CHECKPOINT);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let saved: Checkpoint = checkpoint::read(&path, CHECKPOINT_KIND)?;
+    if saved.config != config.to_toml() {
+        let problem = "expected a checkpoint of this run, found another run's";
+        return Err(Error::file(path, problem));
+    }
+    Ok(Some(saved))
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {

@@ -177,6 +177,11 @@ impl Task {
         Ok(())
     }
 
+    /// Optimiser steps of one pass over the training rows.
+    pub fn steps_per_epoch(&self, config: &RunConfig) -> u32 {
+        self.train.len().div_ceil(config.batch_size) as u32
+    }
+
     /// The micro-batches of every step of one pass over the training rows.
     pub fn epoch(&self, config: &RunConfig, epoch: u32) -> Vec<Vec<Batch>> {
         let lengths: Vec<usize> = self.train.iter().map(|example| example.ids.len()).collect();

@@ -77,6 +77,8 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
+    /// Tokens read, padding not counted.
+    pub tokens: usize,
 }
 
 /// A model in training.
@@ -165,6 +167,7 @@ impl<T: Real> Trainer<T> {
         self.begin_perturbation();
         let total: usize = micro_batches.iter().map(Batch::target_count).sum();
         assert!(total > 0, "a step needs at least one target");
+        let tokens = micro_batches.iter().map(Batch::tokens).sum();
         let mut loss = 0.0;
         let mut gradients: BTreeMap<String, Tensor<T>> = BTreeMap::new();
         for (index, batch) in micro_batches.iter().enumerate() {
@@ -179,7 +182,7 @@ impl<T: Real> Trainer<T> {
             }
         }
         if !loss.is_finite() {
-            return Err(self.diverged("the loss"));
+            return Err(self.diverged(&self.where_lost(micro_batches)));
         }
         if let Some(name) = not_finite(&gradients) {
             return Err(self.diverged(&format!("the gradient of {name}")));
@@ -187,7 +190,14 @@ impl<T: Real> Trainer<T> {
         if self.perturbation.is_some() {
             self.gradients.clone_from(&gradients);
         }
-        let report = self.apply(loss, gradients);
+        let (gradient_norm, learning_rate) = self.apply(gradients);
+        let report = StepReport {
+            step: self.step,
+            loss,
+            gradient_norm,
+            learning_rate,
+            tokens,
+        };
         self.step += 1;
         Ok(report)
     }
@@ -203,6 +213,19 @@ impl<T: Real> Trainer<T> {
         }
     }
 
+    /// A forward pass of this step: its noise and dropout, nothing recorded.
+    fn graph(&self, micro_batch: u32) -> Graph<'_, T> {
+        let noise = match &self.perturbation {
+            None => vec![None; self.adapters.len()],
+            Some(perturbation) => (0..self.adapters.len())
+                .map(|layer| perturbation.noise(layer, micro_batch))
+                .collect(),
+        };
+        Graph::for_evaluation(Tape::new(), &self.parameters, &self.adapters)
+            .with_noise(noise)
+            .with_dropout(self.seed, self.step)
+    }
+
     /// Loss of one micro-batch and its gradients times `share`.
     fn gradients_of(
         &self,
@@ -210,12 +233,6 @@ impl<T: Real> Trainer<T> {
         micro_batch: u32,
         share: f64,
     ) -> (f64, BTreeMap<String, Tensor<T>>) {
-        let noise = match &self.perturbation {
-            None => vec![None; self.adapters.len()],
-            Some(perturbation) => (0..self.adapters.len())
-                .map(|layer| perturbation.noise(layer, micro_batch))
-                .collect(),
-        };
         let mut trained = self.trained.clone();
         if self.perturbation.as_ref().is_some_and(needs_exact) {
             trained.extend(
@@ -224,10 +241,7 @@ impl<T: Real> Trainer<T> {
                     .map(|module| format!("{module}.weight")),
             );
         }
-        let graph = Graph::for_evaluation(Tape::new(), &self.parameters, &self.adapters)
-            .training(trained)
-            .with_noise(noise)
-            .with_dropout(self.seed, self.step);
+        let graph = self.graph(micro_batch).training(trained);
         let loss = self.model.loss(&graph, batch);
         let seed = tensor(&[1], vec![T::from_f64(share)]);
         let mut gradients = graph.tape().backward_from(&loss, seed);
@@ -239,8 +253,9 @@ impl<T: Real> Trainer<T> {
         (loss.item().value(), found)
     }
 
-    /// Clips the gradients and lets the optimiser act on them.
-    fn apply(&mut self, loss: f64, mut gradients: BTreeMap<String, Tensor<T>>) -> StepReport {
+    /// Clips the gradients and lets the optimiser act on them; returns their
+    /// norm before clipping and the learning rate.
+    fn apply(&mut self, mut gradients: BTreeMap<String, Tensor<T>>) -> (f64, f64) {
         // The exact gradient of a frozen weight is only looked at.
         gradients
             .retain(|name, _| self.trained.contains(name) || !self.parameters.contains_key(name));
@@ -259,12 +274,20 @@ impl<T: Real> Trainer<T> {
             self.optimizer
                 .update(name, parameter, flat(gradient), learning_rate);
         }
-        StepReport {
-            step: self.step,
-            loss,
-            gradient_norm,
-            learning_rate,
-        }
+        (gradient_norm, learning_rate)
+    }
+
+    /// The first linear layer whose output is not finite in this step's forward
+    /// pass, or the loss itself.
+    fn where_lost(&self, micro_batches: &[Batch]) -> String {
+        let lost = micro_batches.iter().enumerate().find_map(|(index, batch)| {
+            let graph = self.graph(index as u32).watching();
+            self.model.loss(&graph, batch);
+            graph.first_not_finite()
+        });
+        lost.map_or("the loss".to_owned(), |module| {
+            format!("the output of {module}")
+        })
     }
 
     fn diverged(&self, what: &str) -> Error {

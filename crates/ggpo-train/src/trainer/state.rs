@@ -19,6 +19,18 @@ pub struct TrainerState<T> {
     pub(super) perturbation: Option<GgpoState>,
 }
 
+impl<T> TrainerState<T> {
+    /// Steps done.
+    pub fn steps_done(&self) -> u32 {
+        self.step
+    }
+
+    /// All that is trained, by name.
+    pub fn trained(&self) -> &BTreeMap<String, StoredTensor<T>> {
+        &self.trained
+    }
+}
+
 /// A tensor in a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredTensor<T> {

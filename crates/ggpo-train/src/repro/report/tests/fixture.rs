@@ -134,6 +134,7 @@ fn result(plan: &PlannedRun, method: usize) -> RunResult {
     };
     RunResult {
         diverged_at: None,
+        diverged: None,
         best_step: steps,
         validation: at(steps, 0.01),
         test: at(steps, 0.008),
