@@ -3,9 +3,13 @@
 //! A model's forward pass asks a [`Graph`] for parameters and linear layers by
 //! name. Whether a linear layer carries an adapter, and whether noise acts on
 //! its weight, is the graph's business: the model does not know.
+//!
+//! The dropout that a base model was pre-trained with is not applied, whatever
+//! its `config.json` says; only the adapters have dropout.
 
 mod bert;
 mod config;
+mod files;
 mod graph;
 mod llama;
 
@@ -16,9 +20,11 @@ use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::{Scalar, Tensor, tensor};
 
 pub use bert::BertConfig;
+pub use config::ConfigJson;
+pub(crate) use files::Extra;
 pub use graph::{Adapters, Graph};
 pub(crate) use graph::{lora_a, lora_b};
-pub use llama::LlamaConfig;
+pub use llama::{LlamaConfig, RopeScaling};
 
 use crate::Result;
 use crate::data::Batch;
@@ -94,16 +100,26 @@ impl Model {
     /// Reads `config.json` of a model folder, for the given head.
     ///
     /// # Errors
-    /// If the file cannot be read, or describes something this project does not
-    /// calculate.
+    /// If the file cannot be read, has a field that is not known, describes
+    /// something this project does not calculate, or a family without such a
+    /// head.
     pub fn read(folder: &Path, head: Head) -> Result<Self> {
-        let body = config::read(&folder.join("config.json"))?;
-        Ok(Model { body, head })
+        ConfigJson::read(folder)?.model(folder, head)
     }
 
-    /// Writes `config.json` as text.
+    /// As [`read`](Self::read), with the head that `config.json` names.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read) and [`ConfigJson::head`].
+    pub fn open(folder: &Path) -> Result<Self> {
+        let config = ConfigJson::read(folder)?;
+        config.model(folder, config.head()?)
+    }
+
+    /// `config.json` of a new model as text, [`ConfigJson::text_for`] being
+    /// that of a model made from another.
     pub fn config_json(&self) -> String {
-        config::to_json(self)
+        config::new_text(self)
     }
 
     /// All parameters, in the order of the forward pass.
@@ -219,15 +235,22 @@ impl Model {
         ops::cross_entropy(&self.head_logits(graph, states), &targets)
     }
 
-    /// Final states: batch x width where one answer per row is predicted (the state
-    /// that speaks for the row), else (batch * time) x width.
-    fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
-        let [rows, time] = batch.shape;
-        let states = match &self.body {
+    /// Final states of the body, before any head: batch x time x width. Those
+    /// of a decoder are after its last normalisation.
+    pub fn hidden_states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        match &self.body {
             Body::Bert(config) => config.states(graph, batch),
             Body::Llama(config) => config.states(graph, batch),
+        }
+    }
+
+    /// The states that the head reads: batch x width where one answer per row is
+    /// predicted (the state that speaks for the row), else (batch * time) x width.
+    fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        let states = self.hidden_states(graph, batch);
+        let &[rows, time, width] = states.shape() else {
+            panic!("states of shape {:?}", states.shape())
         };
-        let width = states.shape()[2];
         let states = ops::reshape(&states, &[rows * time, width]);
         match (self.head, &self.body) {
             (Head::Tokens, _) => states,
@@ -302,4 +325,12 @@ fn norm_spec(module: &str, width: usize, bias: bool) -> impl Iterator<Item = Par
         start: Start::Zeros,
     });
     std::iter::once(weight).chain(bias)
+}
+
+/// Whether a parameter belongs to one of the modules.
+pub(crate) fn is_in(parameter: &str, modules: &[impl AsRef<str>]) -> bool {
+    modules.iter().any(|module| {
+        let rest = parameter.strip_prefix(module.as_ref());
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    })
 }
