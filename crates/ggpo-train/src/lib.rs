@@ -7,6 +7,7 @@
 //! * [`run`]: one training run, described by a TOML file, in a folder.
 //! * [`repro`]: the experiments, many runs, and their report.
 
+pub mod assembled;
 pub mod checkpoint;
 pub mod data;
 pub mod error;

@@ -85,7 +85,9 @@ impl Records {
 
     fn write(&mut self, line: Line) -> Result<()> {
         let text = serde_json::to_string(&line).expect("metrics have a JSON form") + "\n";
+        // Handed to the system at once, so that a person can follow the run.
         let written = self.metrics.write_all(text.as_bytes());
+        let written = written.and_then(|()| self.metrics.flush());
         written.map_err(|source| Error::io(&self.path, source))?;
         self.tell(&line)
     }

@@ -6,6 +6,7 @@
 //! tensor is looked at only when it is converted.
 
 mod decode;
+mod folder;
 mod stored;
 mod write;
 
@@ -20,6 +21,7 @@ use crate::parameters::Parameters;
 use crate::{Error, Result};
 use stored::Stored;
 
+pub use folder::write_model_folder;
 pub use write::{Precision, stored_tensors, to_safetensors};
 
 /// Parameters of a model folder, and those that it lacks.

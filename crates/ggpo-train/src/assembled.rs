@@ -1,0 +1,170 @@
+//! A model as people have it, put together: base, adapter, tokenizer, names of
+//! the classes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ggpo_lora::peft::{PeftAdapter, PeftConfig};
+use ggpo_tensor::{Tensor, view2};
+
+use crate::data::tokenizer::Tokenizer;
+use crate::model::{Adapters, Head, Model, Start};
+use crate::parameters::Parameters;
+use crate::run::{DESCRIPTION, LABELS, RunConfig};
+use crate::weights;
+use crate::{Error, Result};
+
+/// A model that is ready to be used.
+pub struct Assembled {
+    /// Shape and head.
+    pub model: Model,
+    /// The parameters, those that were trained whole included.
+    pub parameters: Parameters<f32>,
+    /// The adapters; none for a plain model.
+    pub adapters: Adapters<f32>,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Names of the classes in their order; empty if there are no classes.
+    pub labels: Vec<String>,
+}
+
+impl Assembled {
+    /// A base model alone, or with the PEFT adapter in a folder.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or the adapter is of another model.
+    pub fn open(base: &Path, adapter: Option<&Path>) -> Result<Self> {
+        let Some(folder) = adapter else {
+            return Self::without_adapter(base, Model::open(base)?);
+        };
+        let adapter = PeftAdapter::<f32>::read(folder)?;
+        let head = head_of(base, &adapter)?;
+        let mut assembled = Self::without_adapter(base, Model::read(base, head)?)?;
+        assembled.put_on(folder, adapter)?;
+        Ok(assembled)
+    }
+
+    /// What the run in a folder has trained, with its description.
+    ///
+    /// # Errors
+    /// If the folder holds no finished run, or a file cannot be read.
+    pub fn of_run(folder: &Path) -> Result<(RunConfig, Self)> {
+        let config = RunConfig::read(&folder.join(DESCRIPTION))?;
+        let mut assembled = match folder.join("adapter") {
+            adapter if adapter.exists() => Self::open(&config.model, Some(&adapter))?,
+            _ => Self::open(&folder.join("model"), None)?,
+        };
+        let path = folder.join(LABELS);
+        if path.exists() {
+            let text = std::fs::read_to_string(&path).map_err(|cause| Error::io(&path, cause))?;
+            assembled.labels = serde_json::from_str(&text).map_err(|error| {
+                Error::file(&path, format!("expected names of classes, found {error}"))
+            })?;
+        }
+        Ok((config, assembled))
+    }
+
+    fn without_adapter(base: &Path, model: Model) -> Result<Self> {
+        let loaded = weights::load::<f32>(base, &model)?;
+        let mut parameters = loaded.parameters;
+        // What the adapter brings replaces these.
+        for spec in loaded.missing {
+            let count = spec.shape.iter().product();
+            let blank = match spec.start {
+                Start::Ones => 1.0,
+                _ => 0.0,
+            };
+            parameters.insert(
+                spec.name,
+                ggpo_tensor::tensor(&spec.shape, vec![blank; count]),
+            );
+        }
+        let labels = match model.head {
+            Head::Classes(classes) => (0..classes).map(|class| format!("LABEL_{class}")).collect(),
+            Head::Value | Head::Tokens => Vec::new(),
+        };
+        Ok(Assembled {
+            tokenizer: Tokenizer::load(&base.join("tokenizer.json"))?,
+            model,
+            parameters,
+            adapters: Adapters::new(),
+            labels,
+        })
+    }
+
+    /// Puts an adapter on, if it is one of this model.
+    fn put_on(&mut self, folder: &Path, adapter: PeftAdapter<f32>) -> Result<()> {
+        let path = folder.join("adapter_model.safetensors");
+        for (module, adapter) in &adapter.adapters {
+            let weight = self.parameters.get(&format!("{module}.weight"));
+            let weight = weight.filter(|weight| weight.ndim() == 2).ok_or_else(|| {
+                let problem = format!(
+                    "expected adapters of the base model's layers, found one of {module}, which \
+                     it does not have; is it an adapter of another model?"
+                );
+                Error::file(&path, problem)
+            })?;
+            let expected = view2(weight).dim();
+            let found = (adapter.b.shape()[0], adapter.a.shape()[1]);
+            if expected != found {
+                let problem = format!(
+                    "{module}: expected an adapter of a layer of {} x {}, found one of {} x {}; \
+                     is it an adapter of another model?",
+                    expected.0, expected.1, found.0, found.1
+                );
+                return Err(Error::file(&path, problem));
+            }
+        }
+        self.replace(&path, adapter.saved_modules)?;
+        self.adapters = adapter.adapters;
+        Ok(())
+    }
+
+    fn replace(&mut self, path: &Path, saved: BTreeMap<String, Tensor<f32>>) -> Result<()> {
+        for (name, value) in saved {
+            match self.parameters.get_mut(&name) {
+                Some(slot) if slot.shape() == value.shape() => *slot = value,
+                Some(slot) => {
+                    let (expected, found) = (slot.shape(), value.shape());
+                    let problem = format!("{name}: expected shape {expected:?}, found {found:?}");
+                    return Err(Error::file(path, problem));
+                }
+                None => {
+                    let problem = format!("found {name}, which the base model does not have");
+                    return Err(Error::file(path, problem));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The parameters with the adapters merged into their weights.
+    pub fn merged(&self) -> Parameters<f32> {
+        let mut merged = self.parameters.clone();
+        for (module, adapter) in &self.adapters {
+            let weight = merged.get_mut(&format!("{module}.weight"));
+            let weight = weight.expect("an adapter belongs to a layer");
+            *weight = adapter.merge(view2(weight)).into_dyn().into_shared();
+        }
+        merged
+    }
+}
+
+/// The head that an adapter was trained with.
+fn head_of(base: &Path, adapter: &PeftAdapter<f32>) -> Result<Head> {
+    let PeftConfig { task_type, .. } = &adapter.config;
+    match task_type.as_deref() {
+        Some("CAUSAL_LM" | "SEQ_2_SEQ_LM") => Ok(Head::Tokens),
+        _ => {
+            let saved = &adapter.saved_modules;
+            let outputs = ["classifier.weight", "score.weight"]
+                .into_iter()
+                .find_map(|name| Some(saved.get(name)?.shape()[0]));
+            match outputs {
+                Some(1) => Ok(Head::Value),
+                Some(classes) => Ok(Head::Classes(classes)),
+                None => Ok(Model::open(base)?.head),
+            }
+        }
+    }
+}

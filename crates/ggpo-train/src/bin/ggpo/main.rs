@@ -1,0 +1,50 @@
+//! `ggpo`: fine-tune a transformer with LoRA, LoRA-GGPO and their kin, and use
+//! what came out.
+
+mod inspect;
+mod merge;
+mod options;
+mod output;
+mod source;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "ggpo",
+    version,
+    about = "Fine-tune transformers on a CPU with LoRA and LoRA-GGPO",
+    after_help = "Example: ggpo train --model models/fetched/minilm --train train.tsv --method ggpo --out runs/first"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fine-tune a model; writes one folder with the adapter.
+    Train(Box<train::Train>),
+    /// Merge an adapter into its base; writes a folder that Transformers loads.
+    Merge(merge::Merge),
+    /// Say what a model, adapter, run, checkpoint or data file holds.
+    Inspect(inspect::Inspect),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Train(train) => train.execute(),
+        Command::Merge(merge) => merge.execute(),
+        Command::Inspect(inspect) => inspect.execute(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

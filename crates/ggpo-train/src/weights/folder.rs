@@ -1,0 +1,66 @@
+//! A whole model folder, as Transformers reads it.
+
+use std::path::Path;
+
+use ggpo_lora::files::write_folder_atomically;
+use ggpo_tensor::Scalar;
+
+use super::{Precision, stored_tensors, to_safetensors};
+use crate::model::{ConfigJson, Model};
+use crate::parameters::Parameters;
+use crate::{Error, Result};
+
+/// Files of a tokenizer that go along with a model.
+const TOKENIZER_FILES: [&str; 10] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "tokenizer.model",
+    "generation_config.json",
+];
+
+/// Writes a model made from the one in `base` to the folder `out`, whole or not
+/// at all: `config.json` with the fields of the base and the model's own head and
+/// `labels`, `model.safetensors`, and the tokenizer's files as they are.
+///
+/// # Errors
+/// If there is something under that name, a file of the base cannot be read, or
+/// the folder cannot be written.
+pub fn write_model_folder<T: Scalar>(
+    out: &Path,
+    base: &Path,
+    model: &Model,
+    labels: &[String],
+    parameters: &Parameters<T>,
+    precision: Precision,
+) -> Result<()> {
+    if out.symlink_metadata().is_ok() {
+        return Err(Error::file(
+            out,
+            "expected a new folder, found one that exists",
+        ));
+    }
+    let config = ConfigJson::read(base)?.text_for(model, labels, precision);
+    let weights = to_safetensors(&stored_tensors(model, parameters), precision);
+    let mut files = vec![
+        ("config.json", config.into_bytes()),
+        ("model.safetensors", weights),
+    ];
+    for name in TOKENIZER_FILES {
+        let path = base.join(name);
+        if path.exists() {
+            let bytes = std::fs::read(&path).map_err(|cause| Error::io(&path, cause))?;
+            files.push((name, bytes));
+        }
+    }
+    let files: Vec<(&str, &[u8])> = files
+        .iter()
+        .map(|(name, bytes)| (*name, bytes.as_slice()))
+        .collect();
+    write_folder_atomically(out, &files).map_err(|cause| Error::io(out, cause))
+}
