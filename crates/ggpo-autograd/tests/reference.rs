@@ -142,7 +142,7 @@ reference! {
     };
     cross_entropy(logits) => |v| ops::cross_entropy(&v[0], &targets());
     embedding(table) => |v| ops::embedding(&v[0], &ids(), &[3, 5]);
-    rope(x) => |v| heads_last(&ops::rotary(&heads_last(&v[0]), &rotary_table(), 0));
+    rope(x) => |v| heads_last(&turned(&heads_last(&v[0])));
 }
 
 /// Batch x head x time x channel, the layout of the file, to batch x time x
@@ -183,6 +183,7 @@ fn ids() -> Vec<usize> {
         .collect()
 }
 
-fn rotary_table() -> Arc<RotaryTable> {
-    Arc::new(RotaryTable::new(5, 8, 1e4))
+fn turned<T: Scalar>(x: &Var<T>) -> Var<T> {
+    let table = Arc::new(RotaryTable::new(5, 8, 1e4));
+    ops::rotary(x, &table, &vec![0; x.shape()[0]])
 }

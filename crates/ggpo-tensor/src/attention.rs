@@ -13,7 +13,8 @@ use crate::{Scalar, Tensor, flat, tensor};
 /// Which keys a query may look at.
 #[derive(Debug, Clone, Default)]
 pub struct AttentionMask {
-    /// Query i sees keys up to `i + keys - queries` only.
+    /// Query i sees keys up to `i + keys - queries` only: the queries are the
+    /// last positions of the keys.
     pub causal: bool,
     /// Batch x keys: false where a key is padding. `None` keeps all.
     pub keys: Option<Array2<bool>>,
@@ -64,11 +65,13 @@ pub fn probabilities<T: Scalar>(
     scores
 }
 
+/// Keys and values of one batch row, each keys x kv_heads x channels.
+pub type KeysAndValues<'a, T> = [ArrayView3<'a, T>; 2];
+
 /// One batch row of attention: `out[t, h, c] = sum over keys of p v`.
 fn attend_one<T: Scalar>(
     q: ArrayView3<'_, T>,
-    k: ArrayView3<'_, T>,
-    v: ArrayView3<'_, T>,
+    [k, v]: KeysAndValues<'_, T>,
     scale: T,
     bias: Option<ArrayView3<'_, T>>,
     mask: &AttentionMask,
@@ -109,26 +112,63 @@ pub fn attention<T: Scalar>(
     bias: Option<&Tensor<T>>,
     mask: &AttentionMask,
 ) -> Tensor<T> {
-    let (q4, k4, v4) = (view4(q), view4(k), view4(v));
-    let (batch, queries, heads, channels) = q4.dim();
-    let (_, keys, kv_heads, _) = k4.dim();
     assert_eq!(k.shape(), v.shape(), "attention: keys and values differ");
     assert_eq!(
-        (k4.dim().0, k4.dim().3),
-        (batch, channels),
+        q.shape()[0],
+        k.shape()[0],
         "attention: queries are {:?}, keys {:?}",
         q.shape(),
         k.shape()
     );
-    assert!(
-        kv_heads > 0 && heads.is_multiple_of(kv_heads),
-        "attention: {heads} heads cannot share {kv_heads} key-value heads"
-    );
-    if let Some(mask) = &mask.keys {
-        assert_eq!(mask.dim(), (batch, keys), "attention: shape of the mask");
+    let (k, v) = (view4(k), view4(v));
+    let rows: Vec<KeysAndValues<'_, T>> = k
+        .outer_iter()
+        .zip(v.outer_iter())
+        .map(|(k, v)| [k, v])
+        .collect();
+    attention_over(q, &rows, scale, bias, mask)
+}
+
+/// [`attention`] where every batch row has keys and values of its own, and its
+/// own number of them.
+///
+/// `bias` is heads x queries x the largest number of keys. Keys are aligned at
+/// their end, as in a causal mask: a row with fewer keys takes the last columns
+/// of the bias.
+///
+/// # Panics
+/// If the shapes do not fit, or `heads` is no multiple of `kv_heads`.
+pub fn attention_over<T: Scalar>(
+    q: &Tensor<T>,
+    rows: &[KeysAndValues<'_, T>],
+    scale: T,
+    bias: Option<&Tensor<T>>,
+    mask: &AttentionMask,
+) -> Tensor<T> {
+    let q4 = view4(q);
+    let (batch, queries, heads, channels) = q4.dim();
+    assert_eq!(batch, rows.len(), "attention: rows of keys");
+    for [k, v] in rows {
+        let (keys, kv_heads, key_channels) = k.dim();
+        assert_eq!(k.dim(), v.dim(), "attention: keys and values differ");
+        assert_eq!(
+            channels,
+            key_channels,
+            "attention: queries are {:?}, keys of a row {:?}",
+            q.shape(),
+            k.dim()
+        );
+        assert!(
+            kv_heads > 0 && heads.is_multiple_of(kv_heads),
+            "attention: {heads} heads cannot share {kv_heads} key-value heads"
+        );
+        if let Some(mask) = &mask.keys {
+            assert_eq!(mask.dim(), (batch, keys), "attention: shape of the mask");
+        }
     }
+    let longest = rows.iter().map(|[k, _]| k.dim().0).max().unwrap_or(0);
     let bias = bias.map(|bias| {
-        ArrayView3::from_shape((heads, queries, keys), flat(bias))
+        ArrayView3::from_shape((heads, queries, longest), flat(bias))
             .unwrap_or_else(|_| panic!("attention: bias of shape {:?}", bias.shape()))
     });
     let row = queries * heads * channels;
@@ -137,10 +177,11 @@ pub fn attention<T: Scalar>(
         out.par_chunks_mut(row).enumerate().for_each(|(b, out)| {
             let out = ArrayViewMut3::from_shape((queries, heads, channels), out)
                 .expect("one batch row of the output");
+            let missing = longest - rows[b][0].dim().0;
+            let bias = bias.map(|bias| bias.slice_move(s![.., .., missing..]));
             attend_one(
                 q4.index_axis(Axis(0), b),
-                k4.index_axis(Axis(0), b),
-                v4.index_axis(Axis(0), b),
+                rows[b],
                 scale,
                 bias,
                 mask,

@@ -45,20 +45,21 @@ impl RotaryTable {
     }
 
     /// Turns `x` (batch x time x head x channel) forward, or back when `inverse`;
-    /// time step t stands at position `first + t`.
+    /// time step t of batch row b stands at position `first[b] + t`.
     ///
     /// # Panics
-    /// If the shape is not of four axes with the table's channels, or a
-    /// position is beyond the table.
-    pub fn turn<T: Scalar>(&self, x: &Tensor<T>, first: usize, inverse: bool) -> Tensor<T> {
-        let &[_, time, heads, channels] = x.shape() else {
+    /// If the shape is not of four axes with the table's channels, `first` has
+    /// another length than the batch, or a position is beyond the table.
+    pub fn turn<T: Scalar>(&self, x: &Tensor<T>, first: &[usize], inverse: bool) -> Tensor<T> {
+        let &[batch, time, heads, channels] = x.shape() else {
             panic!("rotary embedding of shape {:?}", x.shape())
         };
         assert_eq!(channels, 2 * self.half, "rotary embedding: channels");
+        assert_eq!(batch, first.len(), "rotary embedding: first positions");
+        let end = first.iter().max().map_or(0, |first| first + time);
         assert!(
-            first + time <= self.positions(),
-            "position {} in a rotary table of {}",
-            first + time,
+            end <= self.positions(),
+            "position {end} in a rotary table of {}",
             self.positions()
         );
         let sign = if inverse { -1.0 } else { 1.0 };
@@ -66,7 +67,10 @@ impl RotaryTable {
         for_row_pieces(&mut out, channels.max(1), |first_row, rows| {
             dispatch::run(Turn {
                 table: self,
-                position: |row| first + (first_row + row) / heads % time,
+                position: |row| {
+                    let step = (first_row + row) / heads;
+                    first[step / time] + step % time
+                },
                 sign,
                 rows,
             });

@@ -138,6 +138,14 @@ impl Assembled {
         Ok(())
     }
 
+    /// Ids of the tokens that end a text, as the usual names have them.
+    pub fn end_ids(&self) -> Vec<usize> {
+        let ids = END_TOKENS
+            .iter()
+            .filter_map(|token| self.tokenizer.id(token));
+        ids.collect()
+    }
+
     /// The parameters with the adapters merged into their weights.
     pub fn merged(&self) -> Parameters<f32> {
         let mut merged = self.parameters.clone();
@@ -149,6 +157,16 @@ impl Assembled {
         merged
     }
 }
+
+/// Tokens that end a text in published tokenizers.
+const END_TOKENS: [&str; 6] = [
+    "</s>",
+    "<|endoftext|>",
+    "<|im_end|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "[EOS]",
+];
 
 /// The head that an adapter was trained with.
 fn head_of(base: &Path, adapter: &PeftAdapter<f32>) -> Result<Head> {

@@ -143,7 +143,7 @@ pub fn evaluate<T: Scalar>(
 }
 
 /// Index of the largest number; the first of equals.
-fn largest<T: Scalar>(row: &[T]) -> usize {
+pub(crate) fn largest<T: Scalar>(row: &[T]) -> usize {
     (1..row.len()).fold(
         0,
         |best, index| {

@@ -4,6 +4,7 @@
 //! * [`model`]: the transformers, as plain functions of parameters.
 //! * [`data`]: tokens, tables and batches.
 //! * [`trainer`]: one optimiser step, from token ids to changed adapters.
+//! * [`generate`]: texts continued token by token.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
 //! * [`repro`]: the experiments, many runs, and their report.
 
@@ -12,6 +13,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod evaluation;
+pub mod generate;
 pub mod method;
 pub mod metrics;
 pub mod model;

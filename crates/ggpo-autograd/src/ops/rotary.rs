@@ -14,7 +14,7 @@ use crate::{Operation, Var};
 
 struct Rotary {
     table: Arc<RotaryTable>,
-    first: usize,
+    first: Vec<usize>,
 }
 
 impl<T: Scalar> Operation<T> for Rotary {
@@ -23,21 +23,21 @@ impl<T: Scalar> Operation<T> for Rotary {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
-        vec![Some(self.table.turn(&gradient, self.first, true))]
+        vec![Some(self.table.turn(&gradient, &self.first, true))]
     }
 }
 
-/// Turns `x` (batch x time x head x channel); time step t stands at position
-/// `first + t`.
+/// Turns `x` (batch x time x head x channel); time step t of batch row b stands
+/// at position `first[b] + t`.
 ///
 /// # Panics
-/// If `x` has not four axes with the table's channels, or a position is beyond
-/// the table.
-pub fn rotary<T: Scalar>(x: &Var<T>, table: &Arc<RotaryTable>, first: usize) -> Var<T> {
+/// If `x` has not four axes with the table's channels, `first` has another
+/// length than the batch, or a position is beyond the table.
+pub fn rotary<T: Scalar>(x: &Var<T>, table: &Arc<RotaryTable>, first: &[usize]) -> Var<T> {
     let value = table.turn(x.value(), first, false);
     x.tape().record(&[x], value, || Rotary {
         table: Arc::clone(table),
-        first,
+        first: first.to_vec(),
     })
 }
 
@@ -52,22 +52,32 @@ mod tests {
     proptest! {
         #[test]
         fn rotary_agrees_with_differences(
-            time in 1..4usize, heads in 1..3usize, pairs in 1..4usize, first in 0..5usize, seed: u64,
+            time in 1..4usize, heads in 1..3usize, pairs in 1..4usize,
+            first in prop::collection::vec(0..5usize, 2), seed: u64,
         ) {
             let table = Arc::new(RotaryTable::new(8, 2 * pairs, 100.0));
             let x = normal(seed, &[2, time, heads, 2 * pairs]);
-            gradcheck(&[x], |_, v| rotary(&v[0], &table, first)).unwrap();
+            gradcheck(&[x], |_, v| rotary(&v[0], &table, &first)).unwrap();
         }
 
         /// Starting at a later position is the same as being that part of a
-        /// longer sequence.
+        /// longer sequence, for every row on its own.
         #[test]
-        fn the_first_position_shifts_the_sequence(cut in 0..6usize, seed: u64) {
+        fn the_first_positions_shift_the_sequences(cuts: [usize; 2], seed: u64) {
+            let cuts = cuts.map(|cut| cut % 5);
             let table = Arc::new(RotaryTable::new(6, 4, 1e4));
             let x = crate::Tape::new().constant(normal(seed, &[2, 6, 3, 4]));
-            let whole = crate::ops::slice(&rotary(&x, &table, 0), 1, cut..6);
-            let part = rotary(&crate::ops::slice(&x, 1, cut..6), &table, cut);
-            prop_assert_eq!(whole.value(), part.value());
+            let row = |x: &Var<f64>, row: usize, time: std::ops::Range<usize>| {
+                crate::ops::slice(&crate::ops::slice(x, 0, row..row + 1), 1, time)
+            };
+            let whole = rotary(&x, &table, &[0, 0]);
+            let steps = [0, 1].map(|b| row(&x, b, cuts[b]..cuts[b] + 2));
+            let part = rotary(&crate::ops::concat(&[&steps[0], &steps[1]], 0), &table, &cuts);
+            for b in 0..2 {
+                let expected = row(&whole, b, cuts[b]..cuts[b] + 2);
+                let found = row(&part, b, 0..2);
+                prop_assert_eq!(expected.value(), found.value());
+            }
         }
     }
 }

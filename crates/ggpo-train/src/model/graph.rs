@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ggpo_autograd::ops::{LoraPath, linear, lora_linear};
+use ggpo_autograd::ops::{LoraPath, attention, linear, lora_linear};
 use ggpo_autograd::{Tape, Var};
 use ggpo_lora::Adapter;
+use ggpo_tensor::attention::{AttentionMask, attention_over, view4};
 use ggpo_tensor::dropout::Dropout;
 use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::{RowPerturbation, Scalar, Tensor};
 
+use super::KeyValueCache;
 use crate::parameters::Parameters;
 
 /// The adapters of a model by the name of their module. Their order, that of
@@ -18,8 +20,9 @@ use crate::parameters::Parameters;
 pub type Adapters<T> = BTreeMap<String, Adapter<T>>;
 
 /// What a model's forward pass calculates with: parameters become variables on
-/// the tape when they are first asked for, and linear layers carry whatever
-/// adapter and noise belong to them.
+/// the tape when they are first asked for, linear layers carry whatever adapter
+/// and noise belong to them, and attention sees whatever positions were read
+/// before.
 pub struct Graph<'a, T> {
     tape: Tape<T>,
     parameters: &'a Parameters<T>,
@@ -27,6 +30,7 @@ pub struct Graph<'a, T> {
     trained: BTreeSet<String>,
     noise: Vec<Option<Arc<dyn RowPerturbation<T>>>>,
     dropout: Option<DropoutKey>,
+    caches: Option<RefCell<Vec<&'a mut KeyValueCache<T>>>>,
     variables: RefCell<BTreeMap<String, Var<T>>>,
     watch: Option<RefCell<Option<String>>>,
 }
@@ -62,6 +66,7 @@ impl<'a, T: Scalar> Graph<'a, T> {
             trained: BTreeSet::new(),
             noise: Vec::new(),
             dropout: None,
+            caches: None,
             variables: RefCell::default(),
             watch: None,
         }
@@ -100,6 +105,13 @@ impl<'a, T: Scalar> Graph<'a, T> {
     /// Lets the adapters' dropout act, with the masks of this seed and step.
     pub fn with_dropout(mut self, seed: u64, step: u32) -> Self {
         self.dropout = Some(DropoutKey { seed, step });
+        self
+    }
+
+    /// Lets a batch go on where the caches, one per row, have stopped: its
+    /// positions follow those of the cache, attend to them, and are added.
+    pub fn with_caches(mut self, caches: Vec<&'a mut KeyValueCache<T>>) -> Self {
+        self.caches = Some(RefCell::new(caches));
         self
     }
 
@@ -160,6 +172,55 @@ impl<'a, T: Scalar> Graph<'a, T> {
             noise: self.noise.get(index).cloned().flatten(),
         };
         lora_linear(x, &weight, bias.as_ref(), &a, &b, path)
+    }
+
+    /// The position at which each of the `rows` of a batch starts: 0 without
+    /// caches. To be asked before any attention of the same forward pass.
+    pub fn first_positions(&self, rows: usize) -> Vec<usize> {
+        match &self.caches {
+            None => vec![0; rows],
+            Some(caches) => caches.borrow().iter().map(|row| row.positions()).collect(),
+        }
+    }
+
+    /// Attention of `q` over `k` and `v` as [`ops::attention`](attention), in
+    /// the layer of that name. With caches, `k` and `v` are those of the new
+    /// positions, and attention is over all positions so far.
+    ///
+    /// # Panics
+    /// As [`ops::attention`](attention). With caches, if something is trained,
+    /// the batch is padded, or its rows are not as many as the caches.
+    pub fn attention(
+        &self,
+        layer: &str,
+        q: &Var<T>,
+        [k, v]: [&Var<T>; 2],
+        scale: T,
+        bias: Option<&Var<T>>,
+        mask: &AttentionMask,
+    ) -> Var<T> {
+        let Some(caches) = &self.caches else {
+            return attention(q, k, v, scale, bias, mask);
+        };
+        assert!(self.trained.is_empty(), "caches are for evaluation");
+        let padded = mask.keys.iter().flatten().any(|kept| !kept);
+        assert!(!padded, "a batch with caches has no padding");
+        let mut caches = caches.borrow_mut();
+        assert_eq!(caches.len(), q.shape()[0], "one cache per row");
+        let (k, v) = (view4(k.value()), view4(v.value()));
+        let new = k.outer_iter().zip(v.outer_iter());
+        let rows: Vec<_> = caches
+            .iter_mut()
+            .zip(new)
+            .map(|(cache, (k, v))| cache.append(layer, [k, v]))
+            .collect();
+        let mask = AttentionMask {
+            causal: mask.causal,
+            keys: None,
+        };
+        let bias = bias.map(Var::value);
+        let context = attention_over(q.value(), &rows, scale, bias, &mask);
+        self.tape.constant(context)
     }
 
     /// The variables that were asked for and are trained, by name.

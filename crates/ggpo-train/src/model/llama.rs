@@ -169,9 +169,11 @@ impl LlamaConfig {
             causal: true,
             keys: Some(batch.attention.clone()),
         };
-        let rotary = Arc::new(self.rotary_table(batch.shape[1]));
+        let first = graph.first_positions(batch.shape[0]);
+        let positions = first.iter().max().unwrap_or(&0) + batch.shape[1];
+        let rotary = Arc::new(self.rotary_table(positions));
         for layer in 0..self.num_hidden_layers {
-            x = self.forward_block(graph, &x, &self.block(layer), &mask, &rotary);
+            x = self.forward_block(graph, &x, &self.block(layer), &mask, &rotary, &first);
         }
         self.norm(graph, &x, "model.norm")
     }
@@ -194,9 +196,10 @@ impl LlamaConfig {
         block: &str,
         mask: &AttentionMask,
         rotary: &Arc<RotaryTable>,
+        first: &[usize],
     ) -> Var<T> {
         let normed = self.norm(graph, x, &format!("{block}.input_layernorm"));
-        let attended = self.attention(graph, &normed, block, mask, rotary);
+        let attended = self.attention(graph, &normed, block, mask, rotary, first);
         let x = ops::add(x, &attended);
         let normed = self.norm(graph, &x, &format!("{block}.post_attention_layernorm"));
         let gate = graph.linear(&normed, &format!("{block}.mlp.gate_proj"));
@@ -212,6 +215,7 @@ impl LlamaConfig {
         block: &str,
         mask: &AttentionMask,
         rotary: &Arc<RotaryTable>,
+        first: &[usize],
     ) -> Var<T> {
         let (rows, time) = (x.shape()[0], x.shape()[1]);
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
@@ -219,11 +223,11 @@ impl LlamaConfig {
             let y = graph.linear(x, &format!("{block}.self_attn.{part}"));
             ops::reshape(&y, &[rows, time, heads, self.head_dim])
         };
-        let q = ops::rotary(&project("q_proj", heads), rotary, 0);
-        let k = ops::rotary(&project("k_proj", kv_heads), rotary, 0);
+        let q = ops::rotary(&project("q_proj", heads), rotary, first);
+        let k = ops::rotary(&project("k_proj", kv_heads), rotary, first);
         let v = project("v_proj", kv_heads);
         let scale = T::from_f64(1.0 / (self.head_dim as f64).sqrt());
-        let context = ops::attention(&q, &k, &v, scale, None, mask);
+        let context = graph.attention(block, &q, [&k, &v], scale, None, mask);
         let context = ops::reshape(&context, &[rows, time, heads * self.head_dim]);
         graph.linear(&context, &format!("{block}.self_attn.o_proj"))
     }

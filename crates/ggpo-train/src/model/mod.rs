@@ -2,12 +2,15 @@
 //!
 //! A model's forward pass asks a [`Graph`] for parameters and linear layers by
 //! name. Whether a linear layer carries an adapter, and whether noise acts on
-//! its weight, is the graph's business: the model does not know.
+//! its weight, is the graph's business: the model does not know. Attention of a
+//! decoder is asked for in the same way, so that a graph can keep the keys and
+//! values of earlier positions while text is generated.
 //!
 //! The dropout that a base model was pre-trained with is not applied, whatever
 //! its `config.json` says; only the adapters have dropout.
 
 mod bert;
+mod cache;
 mod config;
 mod files;
 mod graph;
@@ -20,6 +23,7 @@ use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::{Scalar, Tensor, tensor};
 
 pub use bert::BertConfig;
+pub use cache::KeyValueCache;
 pub use config::ConfigJson;
 pub(crate) use files::Extra;
 pub use graph::{Adapters, Graph};
@@ -166,6 +170,12 @@ impl Model {
         }
     }
 
+    /// Whether the model predicts the next token of a text from those before
+    /// it, so that it can generate.
+    pub fn is_decoder(&self) -> bool {
+        self.head == Head::Tokens && !matches!(self.body, Body::Bert(_))
+    }
+
     /// A new parameter of the specification, from its own random stream.
     pub fn new_parameter<T: Scalar>(
         &self,
@@ -208,6 +218,19 @@ impl Model {
     /// position (tokens): batch x classes, or (batch * time) x vocabulary.
     pub fn logits<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
         self.head_logits(graph, self.states(graph, batch))
+    }
+
+    /// Logits at the chosen ones of the batch * time positions of a decoder, in
+    /// their order: positions x vocabulary. The head reads only their states.
+    pub fn logits_at<T: Scalar>(
+        &self,
+        graph: &Graph<'_, T>,
+        batch: &Batch,
+        positions: &[usize],
+    ) -> Var<T> {
+        let states = self.states(graph, batch);
+        let states = ops::embedding(&states, positions, &[positions.len()]);
+        self.head_logits(graph, states)
     }
 
     /// Mean cross entropy over the targets of a batch, or mean squared error of

@@ -1,6 +1,7 @@
 //! `ggpo`: fine-tune a transformer with LoRA, LoRA-GGPO and their kin, and use
 //! what came out.
 
+mod generate;
 mod inspect;
 mod merge;
 mod options;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Command {
     /// Fine-tune a model; writes one folder with the adapter.
     Train(Box<train::Train>),
+    /// Continue texts.
+    Generate(generate::Generate),
     /// Merge an adapter into its base; writes a folder that Transformers loads.
     Merge(merge::Merge),
     /// Say what a model, adapter, run, checkpoint or data file holds.
@@ -37,6 +40,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Train(train) => train.execute(),
+        Command::Generate(generate) => generate.execute(),
         Command::Merge(merge) => merge.execute(),
         Command::Inspect(inspect) => inspect.execute(),
     };

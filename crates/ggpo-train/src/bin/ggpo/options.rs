@@ -290,3 +290,43 @@ impl TrainingOptions {
         ]
     }
 }
+
+#[derive(Args)]
+#[command(next_help_heading = "Data")]
+struct DataOptions {
+    /// What is learnt [task.kind; classification]
+    #[arg(long, value_name = "KIND", value_parser = ["classification", "language-modelling"])]
+    task: Option<String>,
+    /// File of the training split [task.train]
+    #[arg(long, value_name = "FILE")]
+    train: Option<PathBuf>,
+    /// File of the split that chooses the best step [task.validation]
+    #[arg(long, value_name = "FILE")]
+    validation: Option<PathBuf>,
+    /// File of the split that is looked at once, at the end [task.test]
+    #[arg(long, value_name = "FILE")]
+    test: Option<PathBuf>,
+    /// Longest sequence, in tokens [task.max_length; 128]
+    #[arg(long, value_name = "N")]
+    max_length: Option<i64>,
+    /// Train on so many rows, drawn by the seed [task.train_rows; all]
+    #[arg(long, value_name = "N")]
+    train_rows: Option<i64>,
+    /// Share of training rows that get a wrong label [task.label_noise; 0]
+    #[arg(long, value_name = "SHARE")]
+    label_noise: Option<f64>,
+}
+
+impl DataOptions {
+    fn fields(&self) -> Vec<Field> {
+        vec![
+            ("task.kind", value(&self.task)),
+            ("task.train", path(&self.train)),
+            ("task.validation", path(&self.validation)),
+            ("task.test", path(&self.test)),
+            ("task.max_length", value(&self.max_length)),
+            ("task.train_rows", value(&self.train_rows)),
+            ("task.label_noise", value(&self.label_noise)),
+        ]
+    }
+}
