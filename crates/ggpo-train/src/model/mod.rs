@@ -13,8 +13,10 @@ mod bert;
 mod cache;
 mod config;
 mod files;
+mod gpt2;
 mod graph;
 mod llama;
+mod t5;
 
 use std::path::Path;
 
@@ -26,9 +28,11 @@ pub use bert::BertConfig;
 pub use cache::KeyValueCache;
 pub use config::ConfigJson;
 pub(crate) use files::Extra;
+pub use gpt2::Gpt2Config;
 pub use graph::{Adapters, Graph};
 pub(crate) use graph::{lora_a, lora_b};
 pub use llama::{LlamaConfig, RopeScaling};
+pub use t5::T5Config;
 
 use crate::Result;
 use crate::data::Batch;
@@ -50,6 +54,11 @@ pub enum Body {
     Bert(BertConfig),
     /// Decoder with rotary positions, RMS norm before each block, SwiGLU.
     Llama(LlamaConfig),
+    /// Decoder with learned positions and layer norm before each block.
+    Gpt2(Gpt2Config),
+    /// Encoder and decoder with relative positions and RMS norm before each
+    /// block.
+    T5(T5Config),
 }
 
 /// What a model predicts.
@@ -131,6 +140,8 @@ impl Model {
         match &self.body {
             Body::Bert(config) => config.specification(self.head),
             Body::Llama(config) => config.specification(self.head),
+            Body::Gpt2(config) => config.specification(self.head),
+            Body::T5(config) => config.specification(),
         }
     }
 
@@ -139,26 +150,30 @@ impl Model {
         match &self.body {
             Body::Bert(config) => config.block_linears(),
             Body::Llama(config) => config.block_linears(),
+            Body::Gpt2(config) => config.block_linears(),
+            Body::T5(config) => config.block_linears(),
         }
     }
 
     /// Names of the head's own modules, new for every task and always trained.
     pub fn head_modules(&self) -> Vec<String> {
-        match (&self.body, self.head) {
-            (Body::Bert(_), Head::Classes(_) | Head::Value) => {
+        match (self.head, &self.body) {
+            (Head::Tokens, _) => vec![],
+            (Head::Classes(_) | Head::Value, Body::Bert(_)) => {
                 vec!["bert.pooler.dense".to_owned(), "classifier".to_owned()]
             }
-            (Body::Bert(_), Head::Tokens) => vec![],
-            (Body::Llama(_), Head::Classes(_) | Head::Value) => vec!["score".to_owned()],
-            (Body::Llama(_), Head::Tokens) => vec![],
+            (Head::Classes(_) | Head::Value, _) => vec!["score".to_owned()],
         }
     }
 
-    /// The longest sequence the model can read, in tokens.
+    /// The longest sequence the model can read, in tokens; the largest number
+    /// there is for T5, whose relative positions have no end.
     pub fn positions(&self) -> usize {
         match &self.body {
             Body::Bert(config) => config.max_position_embeddings,
             Body::Llama(config) => config.max_position_embeddings,
+            Body::Gpt2(config) => config.n_positions,
+            Body::T5(_) => usize::MAX,
         }
     }
 
@@ -167,6 +182,8 @@ impl Model {
         match &self.body {
             Body::Bert(config) => config.vocab_size,
             Body::Llama(config) => config.vocab_size,
+            Body::Gpt2(config) => config.vocab_size,
+            Body::T5(config) => config.vocab_size,
         }
     }
 
@@ -259,11 +276,18 @@ impl Model {
     }
 
     /// Final states of the body, before any head: batch x time x width. Those
-    /// of a decoder are after its last normalisation.
+    /// of a decoder are after its last normalisation; for T5 they are those of
+    /// the decoder.
+    ///
+    /// # Panics
+    /// If a T5 model is given a batch without input for the decoder. This holds
+    /// for [`logits`](Self::logits) and [`loss`](Self::loss) too.
     pub fn hidden_states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
         match &self.body {
             Body::Bert(config) => config.states(graph, batch),
             Body::Llama(config) => config.states(graph, batch),
+            Body::Gpt2(config) => config.states(graph, batch),
+            Body::T5(config) => config.states(graph, batch),
         }
     }
 
@@ -281,7 +305,7 @@ impl Model {
                 let first: Vec<usize> = (0..rows).map(|row| row * time).collect();
                 ops::embedding(&states, &first, &[rows])
             }
-            (Head::Classes(_) | Head::Value, Body::Llama(_)) => {
+            (Head::Classes(_) | Head::Value, _) => {
                 let last: Vec<usize> = batch
                     .attention
                     .rows()
@@ -300,6 +324,8 @@ impl Model {
         match &self.body {
             Body::Bert(config) => config.head_logits(graph, self.head, states),
             Body::Llama(config) => config.head_logits(graph, self.head, states),
+            Body::Gpt2(config) => config.head_logits(graph, self.head, states),
+            Body::T5(config) => config.head_logits(graph, states),
         }
     }
 

@@ -18,11 +18,16 @@ enum Kind {
 
 /// Architectures by model type. The first of a type and kind is what is
 /// written.
-const ARCHITECTURES: [(&str, Kind, &str); 4] = [
+const ARCHITECTURES: [(&str, Kind, &str); 8] = [
     ("bert", Kind::Tokens, "BertForMaskedLM"),
     ("bert", Kind::Sequence, "BertForSequenceClassification"),
     ("llama", Kind::Tokens, "LlamaForCausalLM"),
     ("llama", Kind::Sequence, "LlamaForSequenceClassification"),
+    ("gpt2", Kind::Tokens, "GPT2LMHeadModel"),
+    ("gpt2", Kind::Sequence, "GPT2ForSequenceClassification"),
+    ("t5", Kind::Tokens, "T5ForConditionalGeneration"),
+    // What the first files call it.
+    ("t5", Kind::Tokens, "T5WithLMHeadModel"),
 ];
 
 impl ConfigJson {
@@ -161,6 +166,8 @@ impl Body {
         match self {
             Body::Bert(_) => "bert",
             Body::Llama(_) => "llama",
+            Body::Gpt2(_) => "gpt2",
+            Body::T5(_) => "t5",
         }
     }
 

@@ -7,8 +7,10 @@
 
 mod bert;
 mod fields;
+mod gpt2;
 mod head;
 mod llama;
+mod t5;
 
 use std::path::{Path, PathBuf};
 
@@ -47,12 +49,12 @@ impl ConfigJson {
         &self.fields
     }
 
-    /// The body that is described.
+    /// The body that is described, whose weights are in `folder`.
     ///
     /// # Errors
     /// If a field is missing or not known, or describes something this project
     /// does not calculate.
-    fn body(&self) -> Result<Body> {
+    fn body(&self, folder: &Path) -> Result<Body> {
         let fields = Fields::new(&self.path, &self.fields);
         fields.only("is_decoder", &json!(false))?;
         fields.only("add_cross_attention", &json!(false))?;
@@ -61,7 +63,12 @@ impl ConfigJson {
         match fields.text("model_type")? {
             "bert" => bert::read(&fields).map(Body::Bert),
             "llama" => llama::read(&fields).map(Body::Llama),
-            _ => Err(fields.wrong("model_type", "\"bert\" or \"llama\"")),
+            "gpt2" => gpt2::read(&fields).map(Body::Gpt2),
+            "t5" => t5::read(&fields, folder).map(Body::T5),
+            _ => {
+                let expected = "\"bert\", \"gpt2\", \"llama\" or \"t5\"";
+                Err(fields.wrong("model_type", expected))
+            }
         }
     }
 
@@ -69,8 +76,8 @@ impl ConfigJson {
     ///
     /// # Errors
     /// As [`Model::read`].
-    pub(super) fn model(&self, _folder: &Path, head: Head) -> Result<Model> {
-        let body = self.body()?;
+    pub(super) fn model(&self, folder: &Path, head: Head) -> Result<Model> {
+        let body = self.body(folder)?;
         if !body.knows(head) {
             let expected = format!("a family that can have the head {head:?}");
             let fields = Fields::new(&self.path, &self.fields);
@@ -102,6 +109,8 @@ pub(super) fn new_text(model: &Model) -> String {
     let value = match &model.body {
         Body::Bert(config) => bert::to_json(config),
         Body::Llama(config) => llama::to_json(config),
+        Body::Gpt2(config) => gpt2::to_json(config),
+        Body::T5(config) => t5::to_json(config),
     };
     let Value::Object(mut fields) = value else {
         unreachable!("a family writes an object");
