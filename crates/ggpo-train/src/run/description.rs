@@ -83,6 +83,11 @@ impl Description {
     /// If a field is missing, unknown or out of range, both `epochs` and
     /// `training.steps` are given, or the data cannot be read.
     pub fn complete(mut self, corpora: &Corpora) -> Result<RunConfig> {
+        for path in REQUIRED {
+            if self.get(path).is_none() {
+                return Err(Error::config(path, "a path", "nothing"));
+            }
+        }
         let epochs = self.take_epochs()?;
         for (path, default) in DEFAULTS {
             if self.get(path).is_none() {
@@ -129,6 +134,9 @@ impl Description {
             .map_err(|error| Error::config("the run", "a complete description", error.message()))
     }
 }
+
+/// Fields without a default.
+const REQUIRED: [&str; 2] = ["model", "task.train"];
 
 /// Fields that depend on the number of training rows, in the order in which
 /// they can be filled in.

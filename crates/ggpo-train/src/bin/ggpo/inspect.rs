@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ggpo_lora::peft::PeftAdapter;
-use ggpo_train::model::Model;
+use ggpo_train::model::{ConfigJson, Head, Model};
 use ggpo_train::run::{CHECKPOINT, DESCRIPTION, RunConfig, read_result, summarize_checkpoint};
 use ggpo_train::weights;
 use serde_json::{Map, Value, json};
@@ -105,13 +105,22 @@ impl Inspect {
 }
 
 fn model(folder: &Path) -> Result<Facts> {
-    let model = Model::open(folder)?;
+    // A body stored without head is shown under a head of two classes.
+    let headless = ConfigJson::read(folder)?.head().is_err();
+    let model = match headless {
+        true => Model::read(folder, Head::Classes(2))?,
+        false => Model::open(folder)?,
+    };
     let loaded = weights::load::<f32>(folder, &model)?;
     let count: usize = loaded.parameters.values().map(|tensor| tensor.len()).sum();
     let mut facts = Facts::default();
     facts.add("kind", "model");
     facts.add("body", format!("{:?}", model.body));
-    facts.add("head", format!("{:?}", model.head));
+    let head = match headless {
+        true => "none".to_owned(),
+        false => format!("{:?}", model.head),
+    };
+    facts.add("head", head);
     facts.add("parameters", count);
     facts.add("vocabulary", model.vocabulary());
     facts.add("positions", model.positions());
