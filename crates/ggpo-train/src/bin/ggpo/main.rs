@@ -6,6 +6,7 @@ mod inspect;
 mod merge;
 mod options;
 mod output;
+mod shell;
 mod source;
 mod train;
 
@@ -35,6 +36,10 @@ enum Command {
     Merge(merge::Merge),
     /// Say what a model, adapter, run, checkpoint or data file holds.
     Inspect(inspect::Inspect),
+    /// Print what a shell needs to complete commands and options.
+    Completions(shell::Completions),
+    /// Write manual pages.
+    Man(shell::Man),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +48,8 @@ fn main() -> ExitCode {
         Command::Generate(generate) => generate.execute(),
         Command::Merge(merge) => merge.execute(),
         Command::Inspect(inspect) => inspect.execute(),
+        Command::Completions(completions) => completions.execute(),
+        Command::Man(man) => man.execute(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
