@@ -2,7 +2,8 @@
 //!
 //! The folder holds `config.toml` (the resolved description), `metrics.jsonl`
 //! (one line per step and per evaluation) and the same as TensorBoard events,
-//! `adapter/` or `model/`, `checkpoint.bin`, and at the end `result.json`. A run that was stopped goes
+//! `adapter/` or `model/`, `checkpoint.bin`, and at the end `result.json`. A run
+//! that was stopped goes
 //! on from its checkpoint to the same bits.
 
 mod config;

@@ -17,7 +17,7 @@ use crate::evaluation::{Scores, evaluate};
 use crate::method::Adaptation;
 use crate::model::{INITIALIZER_RANGE, Model};
 use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerState};
-use crate::weights::{self, Precision};
+use crate::weights::{self, Precision, write_model_folder};
 use crate::{Error, Result, checkpoint};
 
 /// Name of the checkpoint in a run's folder.
@@ -237,14 +237,10 @@ impl<'a> Session<'a> {
     fn save_weights(&self) -> Result<()> {
         let trainer = &self.trainer;
         if self.config.method.adaptation == Adaptation::Full {
-            let path = self.folder.join("model.safetensors");
-            let bytes = weights::to_safetensors(trainer.parameters(), Precision::F32);
-            return write_atomically(&path, &bytes).map_err(|source| Error::io(path, source));
+            return self.save_model();
         }
         let folder = self.folder.join("adapter");
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
-        }
+        remove_folder_if_there(&folder)?;
         let lora = &self.config.method.lora;
         let mut config = PeftConfig::new(
             lora.rank,
@@ -273,6 +269,27 @@ impl<'a> Session<'a> {
             saved_modules: saved,
         };
         Ok(adapter.write(&folder)?)
+    }
+
+    /// Writes the whole model as a folder like the one it came from.
+    fn save_model(&self) -> Result<()> {
+        let folder = self.folder.join("model");
+        remove_folder_if_there(&folder)?;
+        write_model_folder(
+            &folder,
+            &self.config.model,
+            self.trainer.model(),
+            &[],
+            self.trainer.parameters(),
+            Precision::F32,
+        )
+    }
+}
+
+fn remove_folder_if_there(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, error)),
+        _ => Ok(()),
     }
 }
 
