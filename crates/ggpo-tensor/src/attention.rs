@@ -121,7 +121,11 @@ pub fn attention<T: Scalar>(
         k.shape()
     );
     let (k, v) = (view4(k), view4(v));
-    let rows: Vec<KeysAndValues<'_, T>> = k.outer_iter().zip(v.outer_iter()).map(|(k, v)| [k, v]).collect();
+    let rows: Vec<KeysAndValues<'_, T>> = k
+        .outer_iter()
+        .zip(v.outer_iter())
+        .map(|(k, v)| [k, v])
+        .collect();
     attention_over(q, &rows, scale, bias, mask)
 }
 

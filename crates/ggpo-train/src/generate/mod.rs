@@ -224,8 +224,8 @@ impl<T: Scalar> Generator<'_, T> {
         };
         let last: Vec<usize> = (1..=shape[0]).map(|row| row * shape[1] - 1).collect();
         let caches = sequences.iter_mut().map(|s| &mut s.cache).collect();
-        let graph = Graph::for_evaluation(Tape::new(), self.parameters, self.adapters)
-            .with_caches(caches);
+        let graph =
+            Graph::for_evaluation(Tape::new(), self.parameters, self.adapters).with_caches(caches);
         self.model.logits_at(&graph, &batch, &last).value().clone()
     }
 

@@ -147,7 +147,11 @@ mod tests {
         };
         assert_eq!(check(0.7, 1.0), Ok(()));
         for temperature in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(check(temperature, 0.9).unwrap_err().starts_with("temperature: "));
+            assert!(
+                check(temperature, 0.9)
+                    .unwrap_err()
+                    .starts_with("temperature: ")
+            );
         }
         for top_p in [0.0, -0.5, 1.5, f64::NAN] {
             assert!(check(0.7, top_p).unwrap_err().starts_with("top_p: "));
