@@ -14,8 +14,8 @@ use ggpo_autograd::Tape;
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_lora::{AdaptedLayers, Ggpo, GgpoConfig, LayerView};
 use ggpo_tensor::{RowPerturbation, Scalar, Tensor, view2};
-use ggpo_train::data::Batch;
-use ggpo_train::model::{Adapters, Graph, Head, Model};
+use ggpo_train::data::{Batch, DecoderInput};
+use ggpo_train::model::{Adapters, Body, Graph, Head, Model};
 use ggpo_train::optimizer::Real;
 use ggpo_train::parameters::Parameters;
 use ggpo_train::schedule::{Schedule, ScheduleKind, Warmup};
@@ -58,15 +58,17 @@ fn read_integers(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<i64>)> {
         .collect()
 }
 
-fn read_batch(path: &Path, head: Head) -> Batch {
+fn read_batch(path: &Path, model: &Model) -> Batch {
     let integers = read_integers(path);
     let (shape, ids) = &integers["input_ids"];
     let (batch, time) = (shape[0], shape[1]);
     let unsigned = |values: &[i64]| values.iter().map(|v| *v as usize).collect::<Vec<_>>();
     let label = |label: i64| usize::try_from(label).ok();
-    let labels = &integers["labels"].1;
-    let targets = match head {
+    let (label_shape, labels) = &integers["labels"];
+    let encoder_decoder = matches!(model.body, Body::T5(_));
+    let targets = match model.head {
         Head::Classes(_) | Head::Value => labels.iter().map(|l| label(*l)).collect(),
+        Head::Tokens if encoder_decoder => labels.iter().map(|l| label(*l)).collect(),
         // The token after position t is what position t predicts.
         Head::Tokens => (0..batch * time)
             .map(|i| {
@@ -93,13 +95,27 @@ fn read_batch(path: &Path, head: Head) -> Batch {
         attention: Array2::from_shape_vec((batch, time), kept).unwrap(),
         targets,
         values: Vec::new(),
-        decoder: None,
+        decoder: encoder_decoder.then(|| DecoderInput {
+            shape: [label_shape[0], label_shape[1]],
+            ids: shifted(labels, label_shape[1]),
+        }),
     }
+}
+
+/// The start token 0, then the labels but the last, with 0 for padding.
+fn shifted(labels: &[i64], time: usize) -> Vec<usize> {
+    let row = |row: &[i64]| {
+        let before = row[..time - 1].iter();
+        let ids = before.map(|&label| usize::try_from(label).unwrap_or(0));
+        std::iter::once(0).chain(ids).collect::<Vec<_>>()
+    };
+    labels.chunks(time).flat_map(row).collect()
 }
 
 fn open<T: Scalar>(family: &str, head: Head) -> Case<T> {
     let folder = fixtures().join(family);
-    let model = Model::read(&folder.join("model"), head).unwrap();
+    let model = Model::open(&folder.join("model")).unwrap();
+    assert_eq!(model.head, head);
     let loaded = load::<T>(&folder.join("model"), &model).unwrap();
     assert!(loaded.missing.is_empty(), "{:?}", loaded.missing);
     let adapter = PeftAdapter::<T>::read(folder.join("adapter")).unwrap();
@@ -109,7 +125,7 @@ fn open<T: Scalar>(family: &str, head: Head) -> Case<T> {
         assert!(adapted.insert(name, value).is_some());
     }
     Case {
-        batch: read_batch(&folder.join("case.safetensors"), model.head),
+        batch: read_batch(&folder.join("case.safetensors"), &model),
         values: read_safetensors(&folder.join("case.safetensors")).unwrap(),
         model,
         parameters: loaded.parameters,
@@ -331,6 +347,36 @@ fn llama_agrees_in_double_precision() {
 #[test]
 fn llama_agrees_in_single_precision() {
     check_family::<f32>("llama", Head::Tokens, F32);
+}
+
+#[test]
+fn t5_agrees_in_double_precision() {
+    check_family::<f64>("t5", Head::Tokens, F64);
+}
+
+#[test]
+fn t5_agrees_in_single_precision() {
+    check_family::<f32>("t5", Head::Tokens, F32);
+}
+
+#[test]
+fn gated_t5_agrees_in_double_precision() {
+    check_family::<f64>("t5_gated", Head::Tokens, F64);
+}
+
+#[test]
+fn gated_t5_agrees_in_single_precision() {
+    check_family::<f32>("t5_gated", Head::Tokens, F32);
+}
+
+#[test]
+fn gpt2_agrees_in_double_precision() {
+    check_family::<f64>("gpt2", Head::Tokens, F64);
+}
+
+#[test]
+fn gpt2_agrees_in_single_precision() {
+    check_family::<f32>("gpt2", Head::Tokens, F32);
 }
 
 /// Six steps of AdamW from the adapter, on the whole batch; losses to 1e-4.
