@@ -8,9 +8,12 @@ use ggpo_autograd::Tape;
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_tensor::{Scalar, Tensor, view2};
 use ggpo_train::data::tokenizer::Tokenizer;
-use ggpo_train::data::{Batch, collate_causal};
+use ggpo_train::data::{Batch, DecoderInput, collate_causal};
 use ggpo_train::generate::{GenerateConfig, Sampling, TextConfig, generate, generate_texts};
-use ggpo_train::model::{Adapters, Body, Graph, Head, KeyValueCache, LlamaConfig, Model};
+use ggpo_train::model::{
+    Adapters, Body, Gpt2Config, Graph, Head, KeyValueCache, LlamaConfig, Model, RopeScaling,
+    T5Config,
+};
 use ggpo_train::parameters::Parameters;
 use ggpo_train::weights::load;
 use proptest::prelude::*;
@@ -22,8 +25,11 @@ struct Loaded<T> {
     adapters: Adapters<T>,
 }
 
-fn fixture<T: Scalar>() -> Loaded<T> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama");
+const FAMILIES: [&str; 4] = ["llama", "gpt2", "t5", "t5_gated"];
+
+fn fixture<T: Scalar>(family: &str) -> Loaded<T> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let folder = fixtures.join(family);
     let model = Model::read(&folder.join("model"), Head::Tokens).unwrap();
     let adapter = PeftAdapter::<T>::read(folder.join("adapter")).unwrap();
     Loaded {
@@ -34,11 +40,9 @@ fn fixture<T: Scalar>() -> Loaded<T> {
 }
 
 /// A random model whose logits lie far apart.
-fn random<T: Scalar>(config: LlamaConfig, seed: u64) -> Loaded<T> {
-    let model = Model {
-        body: Body::Llama(config),
-        head: Head::Tokens,
-    };
+fn random<T: Scalar>(body: Body, seed: u64) -> Loaded<T> {
+    let head = Head::Tokens;
+    let model = Model { body, head };
     Loaded {
         parameters: model.new_parameters(0.5, seed),
         adapters: Adapters::new(),
@@ -46,36 +50,96 @@ fn random<T: Scalar>(config: LlamaConfig, seed: u64) -> Loaded<T> {
     }
 }
 
-fn small(heads: [usize; 2], layers: usize, tied: bool) -> LlamaConfig {
-    LlamaConfig {
+fn llama([groups, kv_heads]: [usize; 2], layers: usize, tied: bool) -> Body {
+    Body::Llama(LlamaConfig {
         vocab_size: 23,
         hidden_size: 8,
         num_hidden_layers: layers,
-        num_attention_heads: heads[0] * heads[1],
-        num_key_value_heads: heads[1],
+        num_attention_heads: groups * kv_heads,
+        num_key_value_heads: kv_heads,
         head_dim: 4,
         intermediate_size: 12,
         max_position_embeddings: 24,
         rms_norm_eps: 1e-6,
         rope_theta: 1e4,
+        rope_scaling: tied.then_some(RopeScaling::Linear { factor: 2.0 }),
         tie_word_embeddings: tied,
+    })
+}
+
+fn gpt2(heads: usize, layers: usize) -> Body {
+    Body::Gpt2(Gpt2Config {
+        vocab_size: 23,
+        n_positions: 24,
+        n_embd: 4 * heads,
+        n_layer: layers,
+        n_head: heads,
+        n_inner: 12,
+        layer_norm_epsilon: 1e-5,
+    })
+}
+
+fn t5(heads: usize, layers: usize, gated: bool) -> Body {
+    Body::T5(T5Config {
+        vocab_size: 23,
+        d_model: 8,
+        d_kv: 4,
+        d_ff: 12,
+        num_layers: layers,
+        num_decoder_layers: layers,
+        num_heads: heads,
+        relative_attention_num_buckets: 8,
+        relative_attention_max_distance: 12,
+        layer_norm_epsilon: 1e-6,
+        is_gated_act: gated,
+        tie_word_embeddings: !gated,
+        scale_decoder_outputs: !gated,
+    })
+}
+
+/// Small models of every family.
+fn small_body() -> impl Strategy<Value = Body> {
+    let sizes = (1..4usize, 1..3usize, 1..3usize, any::<bool>());
+    (0..3, sizes).prop_map(|(family, (groups, heads, layers, flag))| match family {
+        0 => llama([groups, heads], layers, flag),
+        1 => gpt2(heads, layers),
+        _ => t5(heads, layers, flag),
+    })
+}
+
+/// A batch of rows of the same length; an encoder reads the sources.
+fn batch(model: &Model, sources: &[&[usize]], ids: &[&[usize]]) -> Batch {
+    match model.start_token() {
+        None => collate_causal(ids, 0),
+        Some(_) => Batch {
+            decoder: Some(DecoderInput {
+                shape: [ids.len(), ids[0].len()],
+                ids: ids.concat(),
+            }),
+            ..collate_causal(sources, 0)
+        },
     }
 }
 
 impl<T: Scalar> Loaded<T> {
     /// Logits after every token, without a cache.
-    fn whole(&self, ids: &[usize]) -> Tensor<T> {
-        let batch = collate_causal(&[ids], 0);
+    fn whole(&self, source: &[usize], ids: &[usize]) -> Tensor<T> {
+        let batch = batch(&self.model, &[source], &[ids]);
         self.model
             .evaluate(&self.parameters, &self.adapters, &batch)
     }
 
     /// Logits after the last of some tokens in every row, which follow what is
     /// in the caches.
-    fn next(&self, ids: &[&[usize]], caches: &mut [KeyValueCache<T>]) -> Tensor<T> {
-        let batch = collate_causal(ids, 0);
-        let [rows, time] = batch.shape;
-        let last: Vec<usize> = (0..rows).map(|row| row * time + time - 1).collect();
+    fn next(
+        &self,
+        sources: &[&[usize]],
+        ids: &[&[usize]],
+        caches: &mut [KeyValueCache<T>],
+    ) -> Tensor<T> {
+        let batch = batch(&self.model, sources, ids);
+        let time = ids[0].len();
+        let last: Vec<usize> = (0..ids.len()).map(|row| row * time + time - 1).collect();
         let graph = Graph::for_evaluation(Tape::new(), &self.parameters, &self.adapters)
             .with_caches(caches.iter_mut().collect());
         let logits = self.model.logits_at(&graph, &batch, &last);
@@ -125,27 +189,36 @@ fn largest(row: &[f64]) -> usize {
     (0..row.len()).fold(0, |best, id| if row[id] > row[best] { id } else { best })
 }
 
+/// What a decoder reads, how much of it at first, and what an encoder reads.
+#[derive(Debug, Clone)]
+struct Row {
+    ids: Vec<usize>,
+    cut: usize,
+    source: Vec<usize>,
+}
+
 /// Reads every sequence by itself up to its cut, and then all together token by
 /// token, comparing with the whole sequence read at once.
-fn check_cache<T: Scalar>(loaded: &Loaded<T>, rows: &[(&[usize], usize)], tolerance: f64) {
+fn check_cache<T: Scalar>(loaded: &Loaded<T>, rows: &[Row], tolerance: f64) {
     let mut caches = Vec::new();
-    for (ids, cut) in rows {
+    for Row { ids, cut, source } in rows {
         let mut cache = [KeyValueCache::default()];
-        let logits = loaded.next(&[&ids[..*cut]], &mut cache);
-        let expected = last_row(&loaded.whole(&ids[..*cut]));
+        let logits = loaded.next(&[source], &[&ids[..*cut]], &mut cache);
+        let expected = last_row(&loaded.whole(source, &ids[..*cut]));
         assert!(relative_error(&last_row(&logits), &expected) <= tolerance);
         assert_eq!(cache[0].positions(), *cut);
         caches.extend(cache);
     }
-    let steps = rows.iter().map(|(ids, cut)| ids.len() - cut).min();
+    let steps = rows.iter().map(|row| row.ids.len() - row.cut).min();
+    let nothing = vec![&[][..]; rows.len()];
     for step in 0..steps.unwrap_or(0) {
         let next: Vec<&[usize]> = rows
             .iter()
-            .map(|(ids, cut)| &ids[cut + step..][..1])
+            .map(|row| &row.ids[row.cut + step..][..1])
             .collect();
-        let logits = loaded.next(&next, &mut caches);
-        for ((ids, cut), found) in rows.iter().zip(view2(&logits).rows()) {
-            let expected = last_row(&loaded.whole(&ids[..=cut + step]));
+        let logits = loaded.next(&nothing, &next, &mut caches);
+        for (Row { ids, cut, source }, found) in rows.iter().zip(view2(&logits).rows()) {
+            let expected = last_row(&loaded.whole(source, &ids[..=cut + step]));
             let found: Vec<f64> = found.iter().map(|x| x.value()).collect();
             let error = relative_error(&found, &expected);
             assert!(error <= tolerance, "step {step}: {error:e}");
@@ -160,41 +233,56 @@ const F64: f64 = 1e-12;
 const F32: f64 = 1e-5;
 
 #[test]
-fn a_cache_changes_no_logits_of_the_fixture() {
-    let ids: Vec<usize> = (0..12).map(|t| (7 * t * t + 3 * t + 5) % 32).collect();
-    let rows = [(&ids[..], 1), (&ids[2..], 4), (&ids[1..], 2)];
-    check_cache(&fixture::<f64>(), &rows, F64);
-    check_cache(&fixture::<f32>(), &rows, F32);
+fn a_cache_changes_no_logits_of_the_fixtures() {
+    let ids: Vec<usize> = (0..20).map(|t| (7 * t * t + 3 * t + 5) % 89).collect();
+    let row = |first: usize, cut, source: usize| Row {
+        ids: ids[first..first + 12].to_vec(),
+        cut,
+        source: ids[source..].to_vec(),
+    };
+    let rows = [row(0, 1, 11), row(2, 4, 3), row(1, 2, 19)];
+    for family in FAMILIES {
+        check_cache(&fixture::<f64>(family), &rows, F64);
+        check_cache(&fixture::<f32>(family), &rows, F32);
+    }
+}
+
+fn tokens(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(0..23usize, count)
+}
+
+fn row() -> impl Strategy<Value = Row> {
+    (tokens(2..20), any::<usize>(), tokens(1..12)).prop_map(|(ids, cut, source)| Row {
+        cut: 1 + cut % (ids.len() - 1),
+        ids,
+        source,
+    })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_cache_changes_no_logits(
-        groups in 1..4usize, kv_heads in 1..3usize, layers in 1..3usize, tied: bool, seed: u64,
-        rows in prop::collection::vec((prop::collection::vec(0..23usize, 2..20), any::<usize>()), 1..4),
+        body in small_body(), rows in prop::collection::vec(row(), 1..4), seed: u64,
     ) {
-        let rows: Vec<(&[usize], usize)> = rows
-            .iter()
-            .map(|(ids, cut)| (&ids[..], 1 + cut % (ids.len() - 1)))
-            .collect();
-        let config = small([groups, kv_heads], layers, tied);
-        check_cache(&random::<f64>(config, seed), &rows, F64);
+        check_cache(&random::<f64>(body, seed), &rows, F64);
     }
 
     /// Several tokens at once after others, as a prompt read in parts.
     #[test]
     fn parts_of_any_length_follow_each_other(
-        parts in prop::collection::vec(prop::collection::vec(0..23usize, 1..5), 1..5), seed: u64,
+        body in small_body(), source in tokens(1..12),
+        parts in prop::collection::vec(tokens(1..5), 1..5), seed: u64,
     ) {
-        let loaded = random::<f64>(small([2, 2], 2, true), seed);
+        let loaded = random::<f64>(body, seed);
         let mut cache = [KeyValueCache::default()];
         let mut read = Vec::new();
         for part in &parts {
             read.extend_from_slice(part);
-            let found = last_row(&loaded.next(&[part], &mut cache));
-            let error = relative_error(&found, &last_row(&loaded.whole(&read)));
+            let unread = if read.len() == part.len() { &source[..] } else { &[] };
+            let found = last_row(&loaded.next(&[unread], &[part], &mut cache));
+            let error = relative_error(&found, &last_row(&loaded.whole(&source, &read)));
             prop_assert!(error <= F64, "{error:e}");
         }
     }
@@ -203,10 +291,10 @@ proptest! {
     /// its tokens are the same, drawn or greedy.
     #[test]
     fn tokens_do_not_depend_on_batch_or_threads(
-        prompts in prop::collection::vec(prop::collection::vec(0..23usize, 1..12), 1..6),
+        body in small_body(), prompts in prop::collection::vec(tokens(1..12), 1..6),
         batch_size in 2..5usize, seed: u64, greedy: bool,
     ) {
-        let loaded = random::<f32>(small([3, 1], 2, false), seed);
+        let loaded = random::<f32>(body, seed);
         let sampling = if greedy {
             Sampling::Greedy
         } else {
@@ -231,21 +319,26 @@ fn greedy(max_new_tokens: usize) -> GenerateConfig {
 
 #[test]
 fn greedy_tokens_have_the_largest_logits() {
-    let loaded = fixture::<f64>();
-    let prompts = [vec![5], vec![9, 3, 14, 2], vec![1, 1, 1]];
-    for (prompt, new) in prompts.iter().zip(loaded.generate(&prompts, &greedy(6))) {
-        let mut read = prompt.clone();
-        assert_eq!(new.len(), 6);
-        for token in new {
-            assert_eq!(token, largest(&last_row(&loaded.whole(&read))));
-            read.push(token);
+    for family in FAMILIES {
+        let loaded = fixture::<f64>(family);
+        let prompts = [vec![5], vec![9, 3, 14, 2], vec![1, 1, 1]];
+        for (prompt, new) in prompts.iter().zip(loaded.generate(&prompts, &greedy(6))) {
+            let mut read = match loaded.model.start_token() {
+                None => prompt.clone(),
+                Some(start) => vec![start],
+            };
+            assert_eq!(new.len(), 6);
+            for token in new {
+                assert_eq!(token, largest(&last_row(&loaded.whole(prompt, &read))));
+                read.push(token);
+            }
         }
     }
 }
 
 #[test]
 fn the_seed_decides_what_is_drawn() {
-    let loaded = random::<f32>(small([1, 2], 1, true), 4);
+    let loaded = random::<f32>(llama([1, 2], 1, true), 4);
     let prompts = [vec![3, 4], vec![3, 4]];
     let draw = |seed| {
         let sampling = Sampling::Nucleus {
@@ -267,7 +360,7 @@ fn the_seed_decides_what_is_drawn() {
 
 #[test]
 fn sequences_end_where_they_should() {
-    let loaded = fixture::<f64>();
+    let loaded = fixture::<f64>("llama");
     let positions = loaded.model.positions();
     let prompt = vec![9, 3, 14, 2];
     let prompts = [prompt.clone()];
@@ -303,7 +396,7 @@ fn sequences_end_where_they_should() {
 
 #[test]
 fn what_cannot_be_continued_is_refused() {
-    let loaded = random::<f32>(small([1, 1], 1, true), 4);
+    let loaded = random::<f32>(llama([1, 1], 1, true), 4);
     let error = |prompt: Vec<usize>, config: &GenerateConfig| {
         let mut on_token = |_, _| ControlFlow::Continue(());
         let prompts = [vec![1], prompt];
@@ -331,7 +424,7 @@ fn what_cannot_be_continued_is_refused() {
         "batch_size: expected at least 1, found 0"
     );
 
-    let mut broken = random::<f32>(small([1, 1], 1, true), 4);
+    let mut broken = random::<f32>(llama([1, 1], 1, true), 4);
     let norm = broken.parameters.get_mut("model.norm.weight").unwrap();
     norm.fill(f32::INFINITY);
     let mut on_token = |_, _| ControlFlow::Continue(());
@@ -362,7 +455,7 @@ fn what_cannot_be_continued_is_refused() {
 
 #[test]
 fn chosen_positions_have_the_logits_of_the_whole() {
-    let loaded = fixture::<f32>();
+    let loaded = fixture::<f32>("llama");
     let batch: Batch = collate_causal(&[&[5, 6, 7], &[8, 9]], 0);
     let graph = || Graph::for_evaluation(Tape::new(), &loaded.parameters, &loaded.adapters);
     let all = loaded.model.logits(&graph(), &batch);
