@@ -33,8 +33,13 @@ fn refused(world: &World, arguments: &[&str]) -> String {
     let output = ggpo(world, arguments);
     let errors = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
-    let sentence = errors.strip_prefix("error: ").unwrap_or_else(|| panic!("{errors}"));
-    assert!(!sentence.trim_end().contains('\n'), "one sentence: {errors}");
+    let sentence = errors
+        .strip_prefix("error: ")
+        .unwrap_or_else(|| panic!("{errors}"));
+    assert!(
+        !sentence.trim_end().contains('\n'),
+        "one sentence: {errors}"
+    );
     sentence.to_owned()
 }
 
@@ -57,7 +62,16 @@ fn help_has_an_example_for_every_command() {
 #[test]
 fn wrong_usage_exits_with_2() {
     let world = World::new();
-    for arguments in [&["train"][..], &["train", "--out"], &["fly"], &["merge", "--out", "x"]] {
-        assert_eq!(ggpo(&world, arguments).status.code(), Some(2), "{arguments:?}");
+    for arguments in [
+        &["train"][..],
+        &["train", "--out"],
+        &["fly"],
+        &["merge", "--out", "x"],
+    ] {
+        assert_eq!(
+            ggpo(&world, arguments).status.code(),
+            Some(2),
+            "{arguments:?}"
+        );
     }
 }

@@ -9,6 +9,9 @@
 //! together, one token each per pass, every one with a cache of its own. A
 //! sequence that ends makes room for the next prompt. The tokens of a sequence
 //! do not depend on which others are continued beside it.
+//!
+//! A model with an encoder reads the prompt there, once; what it generates is
+//! an answer from its first token on.
 
 pub mod exact_match;
 pub mod sampling;
@@ -25,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use sampling::Sampling;
 pub use text::{TextConfig, generate_texts};
 
-use crate::data::Batch;
+use crate::data::{Batch, DecoderInput};
 use crate::model::{Adapters, Graph, KeyValueCache, Model};
 use crate::parameters::Parameters;
 use crate::{Error, Result};
@@ -108,7 +111,7 @@ pub fn generate<T: Scalar>(
     loop {
         let free = config.batch_size - active.len();
         for (prompt, ids) in waiting.by_ref().take(free) {
-            let mut started = [Sequence::new(prompt, ids)];
+            let mut started = [Sequence::new(model, prompt, ids)];
             generator.advance(&mut started, on_token)?;
             active.extend(started);
         }
@@ -153,7 +156,9 @@ fn check(model: &Model, prompts: &[Vec<usize>]) -> Result<()> {
 struct Sequence<T> {
     /// Number of the prompt.
     prompt: usize,
-    /// Tokens that the model has not read yet.
+    /// Tokens that the encoder, if there is one, has not read yet.
+    source: Vec<usize>,
+    /// Tokens that the decoder has not read yet.
     unread: Vec<usize>,
     /// Tokens chosen so far.
     new: Vec<usize>,
@@ -162,10 +167,15 @@ struct Sequence<T> {
 }
 
 impl<T: Scalar> Sequence<T> {
-    fn new(prompt: usize, ids: &[usize]) -> Self {
+    fn new(model: &Model, prompt: usize, ids: &[usize]) -> Self {
+        let (source, unread) = match model.start_token() {
+            None => (Vec::new(), ids.to_vec()),
+            Some(start) => (ids.to_vec(), vec![start]),
+        };
         Sequence {
             prompt,
-            unread: ids.to_vec(),
+            source,
+            unread,
             new: Vec::new(),
             cache: KeyValueCache::default(),
             ended: false,
@@ -200,6 +210,7 @@ impl<T: Scalar> Generator<'_, T> {
                 continue;
             }
             sequence.new.push(token);
+            sequence.source.clear();
             sequence.unread = vec![token];
             // The position that the token takes must be followed by another.
             sequence.ended = on_token(sequence.prompt, token).is_break()
@@ -211,22 +222,35 @@ impl<T: Scalar> Generator<'_, T> {
 
     /// Logits of what follows the unread tokens: sequences x vocabulary.
     fn next_logits(&self, sequences: &mut [Sequence<T>]) -> Tensor<T> {
-        let shape = [sequences.len(), sequences[0].unread.len()];
-        let ids: Vec<usize> = sequences.iter().flat_map(|s| &s.unread).copied().collect();
-        let batch = Batch {
+        let batch = self.batch(sequences);
+        let time = sequences[0].unread.len();
+        let last: Vec<usize> = (1..=sequences.len()).map(|row| row * time - 1).collect();
+        let caches = sequences.iter_mut().map(|s| &mut s.cache).collect();
+        let graph =
+            Graph::for_evaluation(Tape::new(), self.parameters, self.adapters).with_caches(caches);
+        self.model.logits_at(&graph, &batch, &last).value().clone()
+    }
+
+    /// What the model reads next; nothing is padded.
+    fn batch(&self, sequences: &[Sequence<T>]) -> Batch {
+        let rows = |part: fn(&Sequence<T>) -> &Vec<usize>| {
+            let ids: Vec<usize> = sequences.iter().flat_map(part).copied().collect();
+            ([sequences.len(), part(&sequences[0]).len()], ids)
+        };
+        let unread = rows(|sequence| &sequence.unread);
+        let ((shape, ids), decoder) = match self.model.start_token() {
+            None => (unread, None),
+            Some(_) => (rows(|sequence| &sequence.source), Some(unread)),
+        };
+        Batch {
             shape,
             token_types: vec![0; ids.len()],
             ids,
             attention: Array2::from_elem(shape, true),
             targets: Vec::new(),
             values: Vec::new(),
-            decoder: None,
-        };
-        let last: Vec<usize> = (1..=shape[0]).map(|row| row * shape[1] - 1).collect();
-        let caches = sequences.iter_mut().map(|s| &mut s.cache).collect();
-        let graph =
-            Graph::for_evaluation(Tape::new(), self.parameters, self.adapters).with_caches(caches);
-        self.model.logits_at(&graph, &batch, &last).value().clone()
+            decoder: decoder.map(|(shape, ids)| DecoderInput { shape, ids }),
+        }
     }
 
     /// The token that follows a sequence.

@@ -19,7 +19,8 @@ pub struct TextConfig {
     pub stop_strings: Vec<String>,
 }
 
-/// Continues every prompt and returns what was added to each.
+/// Continues every prompt and returns what was added to each; of a model with an
+/// encoder, which reads the prompt and its end token `</s>` there, the answers.
 ///
 /// `on_text` is called with the number of the prompt and the next piece of its
 /// continuation as soon as it is certain: not in the middle of a character, and
@@ -40,9 +41,17 @@ pub fn generate_texts<T: Scalar>(
     if config.stop_strings.iter().any(String::is_empty) {
         return Err(Error::config("stop_strings", "texts", "an empty one"));
     }
-    let encode = |prompt: &_| tokenizer.encode(AsRef::<str>::as_ref(prompt));
+    let has_encoder = model.start_token().is_some();
+    let end = tokenizer.id("</s>").filter(|_| has_encoder);
+    let encode = |prompt: &_| {
+        let ids = tokenizer.encode(AsRef::<str>::as_ref(prompt));
+        ids.into_iter().chain(end).collect()
+    };
     let prompts: Vec<Vec<usize>> = prompts.iter().map(encode).collect();
-    let new = |ids: &Vec<usize>| Continuation::new(ids, tokenizer, &config.stop_strings);
+    let new = |ids: &Vec<usize>| {
+        let before = if has_encoder { &[][..] } else { ids };
+        Continuation::new(before, tokenizer, &config.stop_strings)
+    };
     let mut texts: Vec<Continuation<'_>> = prompts.iter().map(new).collect::<Result<_>>()?;
     let mut give = |prompt: usize, news: &str| {
         if !news.is_empty() {

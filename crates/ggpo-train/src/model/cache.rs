@@ -17,12 +17,14 @@ pub struct KeyValueCache<T> {
     layers: BTreeMap<String, Stored<T>>,
 }
 
-/// Keys and values of one layer, each positions x heads x channels.
+/// Keys and values of one layer, each positions x heads x channels, and whether
+/// they are of the decoder's own positions rather than of an encoder's.
 ///
 /// A vector that grows doubles its room, so appending position by position
 /// copies each number about once in all.
 #[derive(Debug, Clone)]
 struct Stored<T> {
+    own: bool,
     heads: usize,
     channels: usize,
     keys: Vec<T>,
@@ -50,24 +52,28 @@ impl<T> Default for KeyValueCache<T> {
 }
 
 impl<T: Scalar> KeyValueCache<T> {
-    /// Number of positions that every layer has read.
+    /// Number of positions that the decoder has read.
     pub fn positions(&self) -> usize {
-        self.layers.values().next().map_or(0, Stored::positions)
+        let mut layers = self.layers.values();
+        layers.find(|layer| layer.own).map_or(0, Stored::positions)
     }
 
     /// Adds the keys and values (time x heads x channels) of the next positions
-    /// to a layer, and returns those of all its positions.
+    /// to a layer, and returns those of all its positions. `own` tells the
+    /// decoder's positions from those of an encoder.
     ///
     /// # Panics
     /// If heads or channels are not those of the layer, or there are none.
     pub(super) fn append(
         &mut self,
         layer: &str,
+        own: bool,
         [keys, values]: KeysAndValues<'_, T>,
     ) -> KeysAndValues<'_, T> {
         let (_, heads, channels) = keys.dim();
         assert!(heads * channels > 0, "{layer}: keys of no channels");
         let new = || Stored {
+            own,
             heads,
             channels,
             keys: Vec::new(),

@@ -105,7 +105,8 @@ impl Gpt2Config {
     /// Final states, batch x time x width.
     pub(super) fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
         let [rows, time] = batch.shape;
-        let positions: Vec<usize> = (0..rows).flat_map(|_| 0..time).collect();
+        let first = graph.first_positions(rows);
+        let positions: Vec<usize> = first.iter().flat_map(|&t| t..t + time).collect();
         let look_up = |name: &str, ids: &[usize]| {
             let table = graph.parameter(&format!("transformer.{name}.weight"));
             ops::embedding(&table, ids, &[rows, time])
@@ -152,7 +153,7 @@ impl Gpt2Config {
             ops::reshape(&y, &[rows, time, heads, channels])
         });
         let scale = T::from_f64(1.0 / (channels as f64).sqrt());
-        let context = ops::attention(&q, &k, &v, scale, None, mask);
+        let context = graph.attention(block, &q, [&k, &v], scale, None, mask);
         let context = ops::reshape(&context, &[rows, time, width]);
         graph.linear(&context, &format!("{block}.attn.c_proj"))
     }

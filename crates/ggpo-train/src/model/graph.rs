@@ -185,7 +185,9 @@ impl<'a, T: Scalar> Graph<'a, T> {
 
     /// Attention of `q` over `k` and `v` as [`ops::attention`](attention), in
     /// the layer of that name. With caches, `k` and `v` are those of the new
-    /// positions, and attention is over all positions so far.
+    /// positions, and attention is over all positions so far; the keys of a mask
+    /// that is not causal are those of an encoder, which all come in the first
+    /// pass.
     ///
     /// # Panics
     /// As [`ops::attention`](attention). With caches, if something is trained,
@@ -212,7 +214,7 @@ impl<'a, T: Scalar> Graph<'a, T> {
         let rows: Vec<_> = caches
             .iter_mut()
             .zip(new)
-            .map(|(cache, (k, v))| cache.append(layer, [k, v]))
+            .map(|(cache, (k, v))| cache.append(layer, mask.causal, [k, v]))
             .collect();
         let mask = AttentionMask {
             causal: mask.causal,

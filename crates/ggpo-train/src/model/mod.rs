@@ -187,6 +187,15 @@ impl Model {
         }
     }
 
+    /// The token that a decoder beside an encoder reads first. None for a model
+    /// without an encoder, which continues what it is given.
+    pub fn start_token(&self) -> Option<usize> {
+        match &self.body {
+            Body::Bert(_) | Body::Llama(_) | Body::Gpt2(_) => None,
+            Body::T5(_) => Some(t5::START),
+        }
+    }
+
     /// Whether the model predicts the next token of a text from those before
     /// it, so that it can generate.
     pub fn is_decoder(&self) -> bool {

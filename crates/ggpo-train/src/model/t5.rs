@@ -1,5 +1,7 @@
 //! The encoder and decoder in the T5 form.
 
+use std::ops::Range;
+
 use ggpo_autograd::{Var, ops};
 use ggpo_tensor::Scalar;
 use ggpo_tensor::attention::AttentionMask;
@@ -38,6 +40,9 @@ pub struct T5Config {
     /// Whether the head reads the states times `1 / sqrt(d_model)`.
     pub scale_decoder_outputs: bool,
 }
+
+/// The token that the decoder reads first: the padding token.
+pub(super) const START: usize = 0;
 
 /// One of the two halves of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +186,7 @@ impl T5Config {
             causal: true,
             keys: None,
         };
+        // Of a batch that goes on from caches, the encoder has nothing to read.
         let ids = self.embed(graph, &batch.ids, batch.shape);
         let encoded = self.forward(graph, Stack::Encoder, ids, &tokens, None);
         let ids = self.embed(graph, &input.ids, input.shape);
@@ -202,16 +208,23 @@ impl T5Config {
         mask: &AttentionMask,
         memory: Option<(&Var<T>, &AttentionMask)>,
     ) -> Var<T> {
-        let bias = self.position_bias(graph, stack, x.shape()[1]);
+        let (rows, time) = (x.shape()[0], x.shape()[1]);
+        let before = match stack {
+            Stack::Encoder => 0,
+            Stack::Decoder => graph.first_positions(rows).into_iter().max().unwrap_or(0),
+        };
+        let bias = self.position_bias(graph, stack, before..before + time);
         for block in self.blocks(stack) {
             let normed = self.norm(graph, &x, &format!("{block}.layer.0.layer_norm"));
             let module = format!("{block}.layer.0.SelfAttention");
-            let attended = self.attention(graph, &normed, &normed, &module, Some(&bias), mask);
+            let inputs = [&normed, &normed];
+            let attended = self.attention(graph, stack, inputs, &module, Some(&bias), mask);
             x = ops::add(&x, &attended);
             if let Some((encoded, tokens)) = memory {
                 let normed = self.norm(graph, &x, &format!("{block}.layer.1.layer_norm"));
                 let module = format!("{block}.layer.1.EncDecAttention");
-                let attended = self.attention(graph, &normed, encoded, &module, None, tokens);
+                let inputs = [&normed, encoded];
+                let attended = self.attention(graph, stack, inputs, &module, None, tokens);
                 x = ops::add(&x, &attended);
             }
             x = ops::add(&x, &self.feed_forward(graph, stack, &x, &block));
@@ -219,17 +232,24 @@ impl T5Config {
         self.norm(graph, &x, &format!("{}.final_layer_norm", stack.name()))
     }
 
-    /// What is added to the scores: heads x time x time, the entry of the
-    /// table for the distance from the query to the key.
-    fn position_bias<T: Scalar>(&self, graph: &Graph<'_, T>, stack: Stack, time: usize) -> Var<T> {
+    /// What is added to the scores: heads x queries x keys, the entry of the
+    /// table for the distance from the query to the key. The keys stand at all
+    /// positions up to the last query.
+    fn position_bias<T: Scalar>(
+        &self,
+        graph: &Graph<'_, T>,
+        stack: Stack,
+        queries: Range<usize>,
+    ) -> Var<T> {
         let table = graph.parameter(&format!("{}.weight", stack.positions()));
-        let mut buckets = Vec::with_capacity(time * time);
-        for key in 0..time {
-            for query in 0..time {
+        let shape = [queries.end, queries.len()];
+        let mut buckets = Vec::with_capacity(shape[0] * shape[1]);
+        for key in 0..queries.end {
+            for query in queries.clone() {
                 buckets.push(self.bucket(stack, query, key));
             }
         }
-        let by_key = ops::embedding(&table, &buckets, &[time, time]);
+        let by_key = ops::embedding(&table, &buckets, &shape);
         ops::transpose(&by_key, 0, 2)
     }
 
@@ -264,8 +284,8 @@ impl T5Config {
     fn attention<T: Scalar>(
         &self,
         graph: &Graph<'_, T>,
-        x: &Var<T>,
-        memory: &Var<T>,
+        stack: Stack,
+        [x, memory]: [&Var<T>; 2],
         module: &str,
         bias: Option<&Var<T>>,
         mask: &AttentionMask,
@@ -276,7 +296,10 @@ impl T5Config {
             ops::reshape(&y, &[rows, x.shape()[1], self.num_heads, self.d_kv])
         };
         let (q, k, v) = (project(x, "q"), project(memory, "k"), project(memory, "v"));
-        let context = ops::attention(&q, &k, &v, T::ONE, bias, mask);
+        let context = match stack {
+            Stack::Encoder => ops::attention(&q, &k, &v, T::ONE, bias, mask),
+            Stack::Decoder => graph.attention(module, &q, [&k, &v], T::ONE, bias, mask),
+        };
         let context = ops::reshape(&context, &[rows, time, self.num_heads * self.d_kv]);
         graph.linear(&context, &format!("{module}.o"))
     }

@@ -11,7 +11,9 @@ use crate::Arguments;
 
 /// Arguments of `ggpo completions`.
 #[derive(Args)]
-#[command(after_help = "Example: ggpo completions bash > ~/.local/share/bash-completion/completions/ggpo")]
+#[command(
+    after_help = "Example: ggpo completions bash > ~/.local/share/bash-completion/completions/ggpo"
+)]
 pub(crate) struct Completions {
     /// The shell
     shell: Shell,
