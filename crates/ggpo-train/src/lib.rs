@@ -4,6 +4,7 @@
 //! * [`model`]: the transformers, as plain functions of parameters.
 //! * [`data`]: tokens, tables and batches.
 //! * [`trainer`]: one optimiser step, from token ids to changed adapters.
+//! * [`fetch`]: models from package registries and from a hub.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
 //! * [`repro`]: the experiments, many runs, and their report.
 
@@ -11,6 +12,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod evaluation;
+pub mod fetch;
 pub mod method;
 pub mod metrics;
 pub mod model;
