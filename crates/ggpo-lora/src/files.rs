@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes a file under a temporary name in the same folder and renames it, so
 /// that a reader, or a crash, meets the old contents or the new, never a part.
@@ -29,25 +29,57 @@ pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> 
 /// `AlreadyExists` if there is something under that name, and what the system
 /// reports; nothing is then left behind.
 pub fn write_folder_atomically(path: impl AsRef<Path>, files: &[(&str, &[u8])]) -> io::Result<()> {
-    let path = path.as_ref();
-    if fs::symlink_metadata(path).is_ok() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    let parent = parent(path);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".partial-");
-    with_mode(&mut builder, 0o777);
-    let folder = builder.tempdir_in(parent)?;
+    let folder = PartialFolder::new(path)?;
     for (name, bytes) in files {
         let mut file = File::create_new(folder.path().join(name))?;
         file.write_all(bytes)?;
         file.sync_all()?;
     }
-    sync_folder(folder.path())?;
-    fs::rename(folder.path(), path)?;
-    // Renamed: there is nothing left for the guard to remove.
-    let _ = folder.keep();
-    sync_folder(parent)
+    folder.finish()
+}
+
+/// A folder under a temporary name, for files too large to be held in memory:
+/// it gets its name when it is finished, and is removed if it never is.
+#[derive(Debug)]
+pub struct PartialFolder {
+    folder: tempfile::TempDir,
+    target: PathBuf,
+}
+
+impl PartialFolder {
+    /// An empty folder beside `target`, whose name it will get.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is something under that name, and what the
+    /// system reports.
+    pub fn new(target: impl AsRef<Path>) -> io::Result<Self> {
+        let target = target.as_ref().to_path_buf();
+        if fs::symlink_metadata(&target).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".partial-");
+        with_mode(&mut builder, 0o777);
+        let folder = builder.tempdir_in(parent(&target))?;
+        Ok(PartialFolder { folder, target })
+    }
+
+    /// Where the folder is until it is finished.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Gives the folder its name. Its files are to be synchronised before.
+    ///
+    /// # Errors
+    /// What the system reports; nothing is then left behind.
+    pub fn finish(self) -> io::Result<()> {
+        sync_folder(self.folder.path())?;
+        fs::rename(self.folder.path(), &self.target)?;
+        // Renamed: there is nothing left for the guard to remove.
+        let _ = self.folder.keep();
+        sync_folder(parent(&self.target))
+    }
 }
 
 fn parent(path: &Path) -> &Path {

@@ -43,6 +43,14 @@ pub enum Error {
         /// The loss, or the parameter whose gradient it was.
         what: String,
     },
+    /// Something could not be brought from elsewhere.
+    #[error("{what}: {problem}")]
+    Fetch {
+        /// The package, repository or file.
+        what: String,
+        /// What happened, and what can be done.
+        problem: String,
+    },
     /// From the adapter crate.
     #[error(transparent)]
     Lora(#[from] ggpo_lora::LoraError),
@@ -62,6 +70,14 @@ impl Error {
     pub fn file(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
         Error::File {
             path: path.as_ref().to_path_buf(),
+            problem: problem.into(),
+        }
+    }
+
+    /// Something could not be brought from elsewhere.
+    pub fn fetch(what: impl Display, problem: impl Into<String>) -> Self {
+        Error::Fetch {
+            what: what.to_string(),
             problem: problem.into(),
         }
     }

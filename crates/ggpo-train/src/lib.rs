@@ -5,6 +5,7 @@
 //! * [`data`]: tokens, tables and batches.
 //! * [`trainer`]: one optimiser step, from token ids to changed adapters.
 //! * [`generate`]: texts continued token by token.
+//! * [`fetch`]: models from package registries and from a hub.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
 //! * [`repro`]: the experiments, many runs, and their report.
 
@@ -14,6 +15,7 @@ pub mod data;
 pub mod error;
 pub mod evaluation;
 pub mod generate;
+pub mod fetch;
 pub mod method;
 pub mod metrics;
 pub mod model;

@@ -1,0 +1,1 @@
+"""Classification with PyTorch, Transformers and PEFT, described by the same TOML files."""
