@@ -1,6 +1,7 @@
 //! `ggpo`: fine-tune a transformer with LoRA, LoRA-GGPO and their kin, and use
 //! what came out.
 
+mod fetch;
 mod generate;
 mod inspect;
 mod merge;
@@ -34,6 +35,8 @@ enum Command {
     Generate(generate::Generate),
     /// Merge an adapter into its base; writes a folder that Transformers loads.
     Merge(merge::Merge),
+    /// Fetch a model from a hub.
+    Fetch(fetch::Fetch),
     /// Say what a model, adapter, run, checkpoint or data file holds.
     Inspect(inspect::Inspect),
     /// Print what a shell needs to complete commands and options.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Train(train) => train.execute(),
         Command::Generate(generate) => generate.execute(),
         Command::Merge(merge) => merge.execute(),
+        Command::Fetch(fetch) => fetch.execute(),
         Command::Inspect(inspect) => inspect.execute(),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),
