@@ -5,6 +5,13 @@
 //! of 6e-8. In `f64` ours must agree to 1e-6 of the largest magnitude; in `f32`
 //! to 2e-5 for logits and losses and 1e-4 for gradients, some hundred roundings
 //! of 6e-8 through the layers.
+//!
+//! T5 in `f64` has wider limits. Transformers takes the mean square of its norm
+//! in single precision even in a double model, and attention without a scale on
+//! the scores amplifies that: with the same rounding in the same order of
+//! summation our logits agree to 5e-8, without it to 1.3e-6, and gradients and
+//! deviations to 3e-6. That the gradients are those of the loss is tested more
+//! tightly by differences, in `tests/models.rs`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,6 +31,7 @@ use ggpo_train::weights::{load, read_safetensors};
 use ndarray::{Array2, ArrayViewMut2, s};
 
 const F64: [f64; 2] = [1e-6, 1e-6];
+const F64_T5: [f64; 2] = [2e-6, 5e-6];
 const F32: [f64; 2] = [2e-5, 1e-4];
 
 /// A family's folder: model, adapter, batch and everything calculated on it.
@@ -351,7 +359,7 @@ fn llama_agrees_in_single_precision() {
 
 #[test]
 fn t5_agrees_in_double_precision() {
-    check_family::<f64>("t5", Head::Tokens, F64);
+    check_family::<f64>("t5", Head::Tokens, F64_T5);
 }
 
 #[test]
@@ -361,7 +369,7 @@ fn t5_agrees_in_single_precision() {
 
 #[test]
 fn gated_t5_agrees_in_double_precision() {
-    check_family::<f64>("t5_gated", Head::Tokens, F64);
+    check_family::<f64>("t5_gated", Head::Tokens, F64_T5);
 }
 
 #[test]
