@@ -543,6 +543,36 @@ fn the_decoder_continues_shakespeare() {
     }
 }
 
+/// What an encoder has read is no part of the text that follows.
+#[test]
+fn answers_of_an_encoder_model_begin_at_their_first_token() {
+    let (_, tokenizer) = decoder();
+    let Body::T5(mut config) = t5(2, 1, true) else {
+        unreachable!()
+    };
+    config.vocab_size = tokenizer.vocabulary();
+    let loaded = random::<f32>(Body::T5(config), 3);
+    let prompts = PROMPTS.map(|prompt| tokenizer.encode(prompt));
+    let tokens = greedy(12);
+    let answers = loaded.generate(&prompts, &tokens);
+    let config = TextConfig {
+        tokens,
+        ..Default::default()
+    };
+    let texts = generate_texts(
+        &loaded.model,
+        &loaded.parameters,
+        &loaded.adapters,
+        &tokenizer,
+        &PROMPTS,
+        &config,
+        &mut |_, _| {},
+    );
+    for (text, answer) in texts.unwrap().iter().zip(answers) {
+        assert_eq!(text, &tokenizer.decode(&answer).unwrap());
+    }
+}
+
 #[test]
 fn texts_end_before_a_stop_string() {
     let (whole, _) = continue_prompts(&drawn(&[]));
