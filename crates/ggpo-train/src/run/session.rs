@@ -142,7 +142,8 @@ impl<'a> Session<'a> {
             self.look_at_noise(step);
         }
         self.history.evaluations.push((step, scores.clone()));
-        let better = |best: &Best| scores.better_than(&best.scores);
+        let metric = self.config.task.chosen_metric();
+        let better = |best: &Best| scores.better_than(&best.scores, metric);
         if scores.loss.is_finite() && self.best.as_ref().is_none_or(better) {
             self.best = Some(Best {
                 step,
@@ -177,6 +178,11 @@ impl<'a> Session<'a> {
         )
     }
 
+    fn test_scores(&self) -> Option<Scores> {
+        let test = self.task.test.as_ref();
+        test.map(|batches| self.scores(batches))
+    }
+
     fn save_checkpoint(&mut self) -> Result<()> {
         let saved = Checkpoint {
             config: self.config.to_toml(),
@@ -192,7 +198,7 @@ impl<'a> Session<'a> {
         if keep == Keep::Weights {
             self.save_checkpoint()?;
         }
-        let last_test = self.scores(&self.task.test);
+        let last_test = self.test_scores();
         let last_train = self.scores(&self.task.train_as_seen);
         let snapshot = self.trainer.snapshot();
         let best = self.best.take().ok_or_else(|| {
@@ -203,7 +209,7 @@ impl<'a> Session<'a> {
         let test = if best.step == self.trainer.steps_done() {
             last_test.clone()
         } else {
-            self.scores(&self.task.test)
+            self.test_scores()
         };
         let result = RunResult {
             diverged_at,
