@@ -134,18 +134,9 @@ fn train(config: &std::path::Path, folder: &std::path::Path) -> Result<()> {
         bail!("the loss was no longer a number at step {step}; lower the learning rate or sigma");
     }
     println!("best after step {}", result.best_step);
-    for (name, scores) in [("validation", &result.validation), ("test", &result.test)] {
-        match &scores.classes {
-            Some(classes) => println!(
-                "{name}: accuracy {:.4}, Matthews {:.4}, F1 {:.4}, loss {:.4}",
-                classes.accuracy, classes.matthews, classes.f1, scores.loss
-            ),
-            None => println!(
-                "{name}: perplexity {:.3}, loss {:.4}",
-                scores.perplexity(),
-                scores.loss
-            ),
-        }
+    let test = result.test.as_ref().map(|scores| ("test", scores));
+    for (name, scores) in [("validation", &result.validation)].into_iter().chain(test) {
+        println!("{name}: {scores}");
     }
     Ok(())
 }

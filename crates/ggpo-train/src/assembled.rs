@@ -8,7 +8,7 @@ use ggpo_lora::peft::{PeftAdapter, PeftConfig};
 use ggpo_tensor::{Tensor, view2};
 
 use crate::data::tokenizer::Tokenizer;
-use crate::model::{Adapters, Head, Model, Start};
+use crate::model::{Adapters, ConfigJson, Head, Model, Start};
 use crate::parameters::Parameters;
 use crate::run::{DESCRIPTION, LABELS, RunConfig};
 use crate::weights;
@@ -80,11 +80,19 @@ impl Assembled {
             );
         }
         let labels = match model.head {
-            Head::Classes(classes) => (0..classes).map(|class| format!("LABEL_{class}")).collect(),
+            Head::Classes(classes) => {
+                let named = ConfigJson::read(base)?.labels()?;
+                let numbered = || (0..classes).map(|class| format!("LABEL_{class}")).collect();
+                if named.len() == classes {
+                    named
+                } else {
+                    numbered()
+                }
+            }
             Head::Value | Head::Tokens => Vec::new(),
         };
         Ok(Assembled {
-            tokenizer: Tokenizer::load(&base.join("tokenizer.json"))?,
+            tokenizer: Tokenizer::open(base)?,
             model,
             parameters,
             adapters: Adapters::new(),

@@ -1,24 +1,28 @@
 //! Scores of a model on held-out batches, without noise.
 
+use std::fmt::{self, Display};
+
 use ggpo_autograd::Tape;
 use ggpo_tensor::softmax::log_sum_exp;
 use ggpo_tensor::{Scalar, view2};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Batch;
-use crate::metrics::{accuracy, macro_f1, matthews};
+use crate::metrics::{accuracy, binary_f1, macro_f1, matthews, pearson, spearman};
 use crate::model::{Adapters, Graph, Head, Model};
 use crate::parameters::Parameters;
 
 /// Scores on one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// Mean cross entropy per target, in nats; not finite if the model's
-    /// numbers have overflowed.
+    /// Mean cross entropy per target, in nats, or mean squared error of a
+    /// regression; not finite if the model's numbers have overflowed.
     #[serde(with = "any_number")]
     pub loss: f64,
-    /// Scores of a classification; none for language modelling.
+    /// Scores of a classification; none for other kinds.
     pub classes: Option<ClassScores>,
+    /// Scores of a regression; none for other kinds.
+    pub regression: Option<RegressionScores>,
 }
 
 /// Scores of a classification.
@@ -30,6 +34,48 @@ pub struct ClassScores {
     pub matthews: f64,
     /// F1, averaged over the classes.
     pub f1: f64,
+    /// F1 of the second of two classes, as GLUE has it for paraphrases; none
+    /// with more classes.
+    pub binary_f1: Option<f64>,
+}
+
+/// Scores of a regression.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RegressionScores {
+    /// Pearson's correlation of predicted and right numbers; 0 where it is
+    /// undefined, as for predictions that are all the same.
+    pub pearson: f64,
+    /// Spearman's correlation; 0 where it is undefined.
+    pub spearman: f64,
+}
+
+/// What makes one state of a model better than another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// Share of rows that were classified right.
+    Accuracy,
+    /// Matthews correlation of a classification.
+    Matthews,
+    /// F1, averaged over the classes.
+    F1,
+    /// Mean of Pearson's and Spearman's correlation of a regression.
+    Correlation,
+    /// The loss; lower is better.
+    Loss,
+}
+
+impl Metric {
+    /// The name in TOML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::Accuracy => "accuracy",
+            Metric::Matthews => "matthews",
+            Metric::F1 => "f1",
+            Metric::Correlation => "correlation",
+            Metric::Loss => "loss",
+        }
+    }
 }
 
 impl Scores {
@@ -41,26 +87,66 @@ impl Scores {
     /// The scores that apply, by name.
     pub fn named(&self) -> Vec<(&'static str, f64)> {
         let mut named = vec![("loss", self.loss)];
-        match &self.classes {
-            Some(classes) => named.extend([
+        if let Some(classes) = &self.classes {
+            named.extend([
                 ("accuracy", classes.accuracy),
                 ("matthews", classes.matthews),
                 ("f1", classes.f1),
-            ]),
-            None => named.push(("perplexity", self.perplexity())),
+            ]);
+            named.extend(classes.binary_f1.map(|f1| ("binary_f1", f1)));
+        } else if let Some(RegressionScores { pearson, spearman }) = self.regression {
+            named.extend([("pearson", pearson), ("spearman", spearman)]);
+        } else {
+            named.push(("perplexity", self.perplexity()));
         }
         named
     }
 
-    /// Whether these scores are better than `other`: by accuracy, then loss,
-    /// for a classification, by loss otherwise.
-    pub fn better_than(&self, other: &Scores) -> bool {
-        match (&self.classes, &other.classes) {
-            (Some(this), Some(other_classes)) if this.accuracy != other_classes.accuracy => {
-                this.accuracy > other_classes.accuracy
+    /// The score by a metric, higher being better; none for the loss, and for
+    /// scores of another kind of task.
+    pub fn by(&self, metric: Metric) -> Option<f64> {
+        let classes = self.classes.as_ref();
+        match metric {
+            Metric::Accuracy => classes.map(|classes| classes.accuracy),
+            Metric::Matthews => classes.map(|classes| classes.matthews),
+            Metric::F1 => classes.map(|classes| classes.f1),
+            Metric::Correlation => {
+                let scores = self.regression.as_ref();
+                scores.map(|scores| (scores.pearson + scores.spearman) / 2.0)
             }
+            Metric::Loss => None,
+        }
+    }
+
+    /// Whether these scores are better than `other`: by the metric, and by loss
+    /// where that says nothing.
+    pub fn better_than(&self, other: &Scores, metric: Metric) -> bool {
+        match (self.by(metric), other.by(metric)) {
+            (Some(this), Some(other)) if this != other => this > other,
             _ => self.loss < other.loss,
         }
+    }
+}
+
+impl Display for Scores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(scores) = &self.classes {
+            let ClassScores {
+                accuracy,
+                matthews,
+                f1,
+                ..
+            } = scores;
+            write!(
+                f,
+                "accuracy {accuracy:.4}, Matthews {matthews:.4}, F1 {f1:.4}"
+            )?;
+        } else if let Some(RegressionScores { pearson, spearman }) = &self.regression {
+            write!(f, "Pearson {pearson:.4}, Spearman {spearman:.4}")?;
+        } else {
+            write!(f, "perplexity {:.3}", self.perplexity())?;
+        }
+        write!(f, ", loss {:.4}", self.loss)
     }
 }
 
@@ -104,41 +190,62 @@ pub fn evaluate<T: Scalar>(
     batches: &[Batch],
 ) -> Scores {
     let mut total_loss = 0.0;
-    let (mut predicted, mut actual) = (Vec::new(), Vec::new());
     let mut count = 0;
+    let (mut predicted, mut actual) = (Vec::new(), Vec::new());
+    let (mut numbers, mut values) = (Vec::new(), Vec::new());
     for batch in batches {
-        match model.head {
-            Head::Tokens | Head::Value => {
-                let targets = batch.target_count();
-                let graph = Graph::for_evaluation(Tape::new(), parameters, adapters);
-                total_loss += model.loss(&graph, batch).item().value() * targets as f64;
-                count += targets;
-            }
-            Head::Classes(_) => {
-                let logits = model.evaluate(parameters, adapters, batch);
-                for (row, target) in view2(&logits).rows().into_iter().zip(&batch.targets) {
-                    let Some(target) = *target else { continue };
-                    let row = row.to_slice().expect("standard layout");
-                    total_loss += (log_sum_exp(row) - row[target]).value();
-                    predicted.push(largest(row));
-                    actual.push(target);
-                    count += 1;
-                }
-            }
+        count += batch.target_count();
+        if model.head == Head::Tokens {
+            let graph = Graph::for_evaluation(Tape::new(), parameters, adapters);
+            let targets = batch.target_count() as f64;
+            total_loss += model.loss(&graph, batch).item().value() * targets;
+            continue;
+        }
+        let logits = model.evaluate(parameters, adapters, batch);
+        let rows = view2(&logits);
+        for (row, &value) in rows.rows().into_iter().zip(&batch.values) {
+            let number = row[0].value();
+            total_loss += (number - value).powi(2);
+            numbers.push(number);
+            values.push(value);
+        }
+        for (row, target) in rows.rows().into_iter().zip(&batch.targets) {
+            let Some(target) = *target else { continue };
+            let row = row.to_slice().expect("standard layout");
+            total_loss += (log_sum_exp(row) - row[target]).value();
+            predicted.push(largest(row));
+            actual.push(target);
         }
     }
     assert!(count > 0, "an evaluation needs at least one target");
-    let classes = match model.head {
-        Head::Tokens | Head::Value => None,
-        Head::Classes(classes) => Some(ClassScores {
-            accuracy: accuracy(&predicted, &actual),
-            matthews: matthews(&predicted, &actual, classes),
-            f1: macro_f1(&predicted, &actual, classes),
-        }),
-    };
     Scores {
         loss: total_loss / count as f64,
-        classes,
+        classes: match model.head {
+            Head::Classes(classes) => Some(class_scores(&predicted, &actual, classes)),
+            Head::Tokens | Head::Value => None,
+        },
+        regression: (model.head == Head::Value).then(|| regression_scores(&numbers, &values)),
+    }
+}
+
+fn class_scores(predicted: &[usize], actual: &[usize], classes: usize) -> ClassScores {
+    ClassScores {
+        accuracy: accuracy(predicted, actual),
+        matthews: matthews(predicted, actual, classes),
+        f1: macro_f1(predicted, actual, classes),
+        binary_f1: (classes == 2).then(|| binary_f1(predicted, actual)),
+    }
+}
+
+fn regression_scores(predicted: &[f64], actual: &[f64]) -> RegressionScores {
+    let finite = predicted.iter().all(|number| number.is_finite());
+    let score = |correlation: fn(&[f64], &[f64]) -> Option<f64>| {
+        let defined = finite.then(|| correlation(predicted, actual)).flatten();
+        defined.filter(|score| score.is_finite()).unwrap_or(0.0)
+    };
+    RegressionScores {
+        pearson: score(pearson),
+        spearman: score(spearman),
     }
 }
 
@@ -162,6 +269,7 @@ mod tests {
             let scores = Scores {
                 loss,
                 classes: None,
+                regression: None,
             };
             let text = serde_json::to_string(&scores).unwrap();
             let read: Scores = serde_json::from_str(&text).unwrap();

@@ -4,8 +4,10 @@
 //! * [`model`]: the transformers, as plain functions of parameters.
 //! * [`data`]: tokens, tables and batches.
 //! * [`trainer`]: one optimiser step, from token ids to changed adapters.
-//! * [`generate`]: texts continued token by token.
 //! * [`fetch`]: models from package registries and from a hub.
+//! * [`assembled`]: base, adapter and tokenizer, put together for use.
+//! * [`prediction`] and [`generate`]: what a model says of rows, and how it goes
+//!   on with texts.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
 //! * [`repro`]: the experiments, many runs, and their report.
 
@@ -21,6 +23,7 @@ pub mod metrics;
 pub mod model;
 pub mod optimizer;
 pub mod parameters;
+pub mod prediction;
 pub mod pretrain;
 pub mod progress;
 pub mod repro;

@@ -143,7 +143,7 @@ fn every_method_learns_the_task() {
         let mut config = world.classification(method);
         config.training.steps = 60;
         let result = finish(&config, &world.path(&format!("learn-{index}")));
-        let accuracy = result.test.classes.unwrap().accuracy;
+        let accuracy = result.test.unwrap().classes.unwrap().accuracy;
         assert!(accuracy > 0.9, "method {index}: accuracy {accuracy}");
     }
 }
@@ -242,7 +242,10 @@ fn a_run_whose_loss_is_lost_says_at_which_step() {
     config.training.clip = None;
     let result = finish(&config, &world.path("lost"));
     assert!(result.diverged_at.is_some());
-    assert!(result.test.loss.is_finite(), "the best state is kept");
+    assert!(
+        result.test.unwrap().loss.is_finite(),
+        "the best state is kept"
+    );
 }
 
 #[test]

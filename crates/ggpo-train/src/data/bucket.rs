@@ -31,6 +31,36 @@ pub fn epoch_batches(
     batches
 }
 
+/// Most rows of a batch that is scored.
+const SCORED_ROWS: usize = 64;
+/// Most positions of a batch that is scored, padding included.
+const SCORED_POSITIONS: usize = 1 << 13;
+/// Most outputs of a batch that is scored: 64 MiB in single precision.
+const SCORED_OUTPUTS: usize = 1 << 24;
+
+/// Batches for scoring, as row numbers: similar lengths together, in an order
+/// that depends on the lengths alone, and no larger than memory should bear. A
+/// model gives `outputs` numbers at every position.
+///
+/// A row that is too long by itself is a batch by itself.
+pub fn scoring_batches(lengths: &[usize], outputs: usize) -> Vec<Vec<usize>> {
+    let mut rows: Vec<usize> = (0..lengths.len()).collect();
+    rows.sort_by_key(|&row| lengths[row]);
+    let positions = SCORED_POSITIONS.min(SCORED_OUTPUTS / outputs.max(1));
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    for row in rows {
+        // The rows come by length, so the new one decides the padded length.
+        let fits = |batch: &&mut Vec<usize>| {
+            batch.len() < SCORED_ROWS && (batch.len() + 1) * lengths[row] <= positions
+        };
+        match batches.last_mut().filter(fits) {
+            Some(batch) => batch.push(row),
+            None => batches.push(vec![row]),
+        }
+    }
+    batches
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -70,6 +100,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn scored_batches_are_bounded_and_whole(
+            lengths in prop::collection::vec(1usize..3000, 0..200),
+            outputs in 1usize..60_000,
+        ) {
+            let batches = scoring_batches(&lengths, outputs);
+            for batch in &batches {
+                let longest = batch.iter().map(|&row| lengths[row]).max().unwrap_or(0);
+                let positions = batch.len() * longest;
+                prop_assert!(batch.len() <= SCORED_ROWS);
+                prop_assert!(batch.len() == 1 || positions <= SCORED_POSITIONS);
+                prop_assert!(batch.len() == 1 || positions * outputs <= SCORED_OUTPUTS);
+            }
+            let mut rows = batches.concat();
+            rows.sort_unstable();
+            prop_assert_eq!(rows, (0..lengths.len()).collect::<Vec<_>>());
+        }
+
         #[test]
         fn every_row_is_in_exactly_one_batch(
             lengths in prop::collection::vec(0usize..50, 0..300),

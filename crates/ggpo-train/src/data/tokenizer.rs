@@ -7,21 +7,37 @@ use tokenizers::models::bpe::{BPE, BpeTrainer, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, NormalizerWrapper, PostProcessorWrapper, TokenizerBuilder};
 
+use super::frame::{Frame, SpecialIds};
 use crate::{Error, Result};
 
 /// A `tokenizer.json`, as the Hugging Face tools read and write it.
 ///
 /// Text never becomes a special token: `[SEP]` in a message is five letters and
 /// signs like any other.
+///
+/// Where it has a post-processor, that sets its special tokens around texts and
+/// pairs of texts. Without one they stand as in BERT: `[CLS] text [SEP]` and
+/// `[CLS] text [SEP] pair [SEP]`, as far as the vocabulary has these two.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    pub(super) inner: tokenizers::Tokenizer,
+    pub(super) frame: Frame,
     vocabulary: usize,
-    /// `[CLS]` and `[SEP]`, if the vocabulary has them.
-    frame: [Option<usize>; 2],
+    special: SpecialIds,
 }
 
 impl Tokenizer {
+    /// Reads the `tokenizer.json` of a model's folder; what its `config.json`
+    /// says of special tokens goes before what their names say.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn open(folder: &Path) -> Result<Self> {
+        let tokenizer = Self::load(&folder.join("tokenizer.json"))?;
+        let said = SpecialIds::read(&folder.join("config.json"))?;
+        Ok(tokenizer.with_special_ids(said))
+    }
+
     /// Reads a `tokenizer.json`; its own padding and truncation are set aside.
     ///
     /// # Errors
@@ -38,7 +54,11 @@ impl Tokenizer {
             })
     }
 
-    fn new(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<Self> {
+    /// Takes over a tokenizer of the Hugging Face library.
+    ///
+    /// # Errors
+    /// If it cannot encode every text.
+    pub fn new(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<Self> {
         inner.set_encode_special_tokens(true);
         inner.with_padding(None);
         inner.with_truncation(None)?;
@@ -46,12 +66,44 @@ impl Tokenizer {
         inner.encode_fast("\u{10FFFD}", false)?;
         let ids = inner.get_vocab(true).into_values();
         let vocabulary = ids.max().map_or(0, |largest| largest as usize + 1);
-        let id = |token| inner.token_to_id(token).map(|id| id as usize);
         Ok(Tokenizer {
-            frame: [id("[CLS]"), id("[SEP]")],
+            frame: Frame::of(&inner)?,
             vocabulary,
+            special: SpecialIds::default(),
             inner,
         })
+    }
+
+    /// The same tokenizer with the special tokens that a model's description
+    /// names.
+    pub fn with_special_ids(self, special: SpecialIds) -> Self {
+        Tokenizer { special, ..self }
+    }
+
+    /// Id that short sequences are padded with. Nothing reads it, so it is the
+    /// first of `[PAD]`, `<pad>`, what the model says, the end of the text, and
+    /// 0 that there is.
+    pub fn padding(&self) -> usize {
+        let named = self.id("[PAD]").or_else(|| self.id("<pad>"));
+        let said = named.or(self.special.padding);
+        said.or_else(|| self.end_of_text()).unwrap_or(0)
+    }
+
+    /// Id of the token after the last of a text: what the model says, or the
+    /// first of `</s>`, `<|endoftext|>` and `[SEP]` that there is.
+    pub fn end_of_text(&self) -> Option<usize> {
+        let named = || {
+            ["</s>", "<|endoftext|>", "[SEP]"]
+                .iter()
+                .find_map(|token| self.id(token))
+        };
+        self.special.end_of_text.or_else(named)
+    }
+
+    /// Id of the token that the decoder of an encoder-decoder reads first: what
+    /// the model says, or the padding, as in T5.
+    pub fn decoder_start(&self) -> usize {
+        self.special.decoder_start.unwrap_or_else(|| self.padding())
     }
 
     /// Writes a `tokenizer.json`.
@@ -69,18 +121,6 @@ impl Tokenizer {
         let encoding = self.inner.encode_fast(text, false);
         let encoding = encoding.expect("a tokenizer that encodes the unknown encodes every text");
         encoding.get_ids().iter().map(|&id| id as usize).collect()
-    }
-
-    /// Ids of a text between `[CLS]` and `[SEP]`, cut to `max_length` ids in
-    /// all, and whether anything had to be cut. A vocabulary that lacks one of
-    /// the two goes without it.
-    pub fn encode_classification(&self, text: &str, max_length: usize) -> (Vec<usize>, bool) {
-        let mut ids = self.encode(text);
-        let room = max_length.saturating_sub(self.frame.iter().flatten().count());
-        let truncated = ids.len() > room;
-        ids.truncate(room);
-        let [start, end] = self.frame;
-        (start.into_iter().chain(ids).chain(end).collect(), truncated)
     }
 
     /// The text of token ids, special tokens left out.
@@ -192,19 +232,6 @@ mod tests {
         let ids = TRAINED.encode("[CLS] [SEP][MASK]");
         assert!(ids.iter().all(|&id| id >= SPECIALS.len()));
         assert_eq!(TRAINED.decode(&ids).expect("decodes"), "[CLS] [SEP][MASK]");
-    }
-
-    #[test]
-    fn classification_frames_and_cuts() {
-        let inside = TRAINED.encode("the white whale");
-        let (ids, truncated) = TRAINED.encode_classification("the white whale", inside.len() + 2);
-        assert_eq!(ids, [&[2], inside.as_slice(), &[3]].concat());
-        assert!(!truncated);
-        let (ids, truncated) = TRAINED.encode_classification("the white whale", 4);
-        assert_eq!(ids, [2, inside[0], inside[1], 3]);
-        assert!(truncated);
-        let text = TRAINED.decode(&ids).expect("decodes");
-        assert!("the white whale".starts_with(&text));
     }
 
     #[test]

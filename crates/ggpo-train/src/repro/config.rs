@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::method::MethodConfig;
-use crate::run::{ScoredRows, TaskConfig};
+use crate::run::{ScoredRows, TaskConfig, TaskKind};
 use crate::schedule::Schedule;
 use crate::{Error, Result};
 
@@ -66,6 +66,27 @@ pub struct TaskEntry {
     pub schedule: Schedule,
     /// Largest global norm of the gradients.
     pub clip: Option<f64>,
+}
+
+impl TaskEntry {
+    /// Checks that the report can be made of the task.
+    fn check(&self) -> std::result::Result<(), String> {
+        let TaskEntry { id, data, .. } = self;
+        if !matches!(
+            data.kind,
+            TaskKind::Classification | TaskKind::LanguageModelling
+        ) {
+            let found = data.kind.name();
+            let expected = "classification or language-modelling";
+            return Err(format!(
+                "task {id}: data.kind: expected {expected}, found {found}"
+            ));
+        }
+        if data.test.is_none() {
+            return Err(format!("task {id}: data.test: expected a file, found none"));
+        }
+        Ok(())
+    }
 }
 
 /// The experiment on the classical double descent.
@@ -148,6 +169,10 @@ impl ReproConfig {
                 let problem = format!("expected the id of a method, found \"{id}\"");
                 return Err(Error::file(path, problem));
             }
+        }
+        let tasks = [&config.rank_sweep.task, &config.loss_bump.task];
+        for task in config.tasks.iter().chain(tasks) {
+            task.check().map_err(|error| Error::file(path, error))?;
         }
         let smoothing = config.loss_bump.smoothing;
         if !(smoothing > 0.0 && smoothing <= 1.0) {

@@ -2,6 +2,7 @@
 
 use super::config::{LossBump, RankSweep, ReproConfig, TaskEntry};
 use super::plan::PlannedRun;
+use crate::evaluation::Scores;
 use crate::run::RunResult;
 
 /// A finished run.
@@ -11,6 +12,24 @@ pub struct Finished {
     pub plan: PlannedRun,
     /// What came out.
     pub result: RunResult,
+}
+
+impl Finished {
+    /// Test scores of the best step.
+    ///
+    /// # Panics
+    /// Never: tasks without a test split are refused with the description.
+    pub fn test(&self) -> &Scores {
+        self.result.test.as_ref().expect("a test split")
+    }
+
+    /// Test scores after the last step.
+    ///
+    /// # Panics
+    /// Never: tasks without a test split are refused with the description.
+    pub fn last_test(&self) -> &Scores {
+        self.result.last_test.as_ref().expect("a test split")
+    }
 }
 
 /// One method on one task.

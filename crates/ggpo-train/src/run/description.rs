@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::config::RunConfig;
+use super::config::{RunConfig, TaskConfig};
 use super::task::{Corpora, Task};
 use crate::{Error, Result};
 
@@ -31,6 +31,23 @@ impl Description {
             .parse()
             .map_err(|error: toml::de::Error| Error::file(path, error.to_string()))?;
         Ok(Description { table })
+    }
+
+    /// All fields of a run.
+    pub fn of(config: &RunConfig) -> Self {
+        let text = config.to_toml();
+        let table = text.parse().expect("a run's description is TOML");
+        Description { table }
+    }
+
+    /// The task alone.
+    ///
+    /// # Errors
+    /// If a field of it is missing or unknown.
+    pub fn task(&self) -> Result<TaskConfig> {
+        let task = self.table.get("task").cloned();
+        TaskConfig::deserialize(task.unwrap_or(Value::Table(Table::new())))
+            .map_err(|error| Error::config("the task", "a complete description", error.message()))
     }
 
     /// Sets a field by its path, for example `training.learning_rate`; what was

@@ -42,10 +42,10 @@ pub struct RunResult {
     pub best_step: u32,
     /// Validation scores of the best step.
     pub validation: Scores,
-    /// Test scores of the best step.
-    pub test: Scores,
-    /// Test scores after the last step.
-    pub last_test: Scores,
+    /// Test scores of the best step, if there is a test split.
+    pub test: Option<Scores>,
+    /// Test scores after the last step, if there is a test split.
+    pub last_test: Option<Scores>,
     /// Scores on the training rows, with their labels as trained on, after the
     /// last step.
     pub last_train: Scores,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::config::RunConfig;
 use super::records::Records;
 use super::task::{Corpora, Task};
-use super::{Keep, RESULT, RunResult, claim_folder};
+use super::{Keep, LABELS, RESULT, RunResult, claim_folder};
 use crate::data::Batch;
 use crate::evaluation::{Scores, evaluate};
 use crate::method::Adaptation;
@@ -84,6 +84,7 @@ impl<'a> Session<'a> {
             metrics_bytes = saved.metrics_bytes;
         }
         claim_folder(config, folder)?;
+        write_labels(folder, &task)?;
         Ok(Session {
             records: Records::open(folder, metrics_bytes, keep == Keep::Weights)?,
             config,
@@ -145,7 +146,8 @@ impl<'a> Session<'a> {
             self.look_at_noise(step);
         }
         self.history.evaluations.push((step, scores.clone()));
-        let better = |best: &Best| scores.better_than(&best.scores);
+        let metric = self.config.task.chosen_metric();
+        let better = |best: &Best| scores.better_than(&best.scores, metric);
         if scores.loss.is_finite() && self.best.as_ref().is_none_or(better) {
             self.best = Some(Best {
                 step,
@@ -180,6 +182,11 @@ impl<'a> Session<'a> {
         )
     }
 
+    fn test_scores(&self) -> Option<Scores> {
+        let test = self.task.test.as_ref();
+        test.map(|batches| self.scores(batches))
+    }
+
     fn save_checkpoint(&mut self) -> Result<()> {
         let saved = Checkpoint {
             config: self.config.to_toml(),
@@ -195,7 +202,7 @@ impl<'a> Session<'a> {
         if self.keep == Keep::Weights {
             self.save_checkpoint()?;
         }
-        let last_test = self.scores(&self.task.test);
+        let last_test = self.test_scores();
         let last_train = self.scores(&self.task.train_as_seen);
         let snapshot = self.trainer.snapshot();
         let best = self.best.take().ok_or_else(|| {
@@ -206,7 +213,7 @@ impl<'a> Session<'a> {
         let test = if best.step == self.trainer.steps_done() {
             last_test.clone()
         } else {
-            self.scores(&self.task.test)
+            self.test_scores()
         };
         let result = RunResult {
             diverged_at: diverged.as_ref().map(|(step, _)| *step),
@@ -279,11 +286,21 @@ impl<'a> Session<'a> {
             &folder,
             &self.config.model,
             self.trainer.model(),
-            &[],
+            self.task.labels(),
             self.trainer.parameters(),
             Precision::F32,
         )
     }
+}
+
+/// Writes the names of the classes, if there are classes.
+fn write_labels(folder: &Path, task: &Task) -> Result<()> {
+    if task.labels().is_empty() {
+        return Ok(());
+    }
+    let path = folder.join(LABELS);
+    let text = serde_json::to_string(task.labels()).expect("names have a JSON form");
+    write_atomically(&path, text.as_bytes()).map_err(|source| Error::io(path, source))
 }
 
 fn remove_folder_if_there(path: &Path) -> Result<()> {

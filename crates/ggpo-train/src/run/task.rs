@@ -1,48 +1,38 @@
 //! A task's splits as batches.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use ggpo_tensor::random::{Purpose, Stream};
 
 use super::config::{RunConfig, TaskConfig, TaskKind};
-use crate::data::bucket::epoch_batches;
-use crate::data::table::{self, LabelledText};
+use crate::data::bucket::{epoch_batches, scoring_batches};
 use crate::data::tokenizer::Tokenizer;
-use crate::data::{Batch, Example, collate_causal, collate_classification, text};
-use crate::model::{Head, Model};
+use crate::data::{Answer, Batch, Dataset, Example, FileNotes, Fill, collate};
+use crate::model::{Body, Head, Model};
 use crate::{Error, Result};
 
-/// Rows per batch of an evaluation.
-const EVALUATION_ROWS: usize = 64;
 /// Rows on which the gradient is audited.
 const AUDIT_ROWS: usize = 16;
 
 /// The tokenised splits of tasks, each read once however many runs use it.
 #[derive(Default)]
-pub struct Corpora(Mutex<BTreeMap<CorpusKey, Arc<Corpus>>>);
-
-/// What a tokenised corpus depends on: model, the three files, the longest
-/// sequence, and whether it is a table.
-type CorpusKey = (PathBuf, [PathBuf; 3], usize, bool);
+pub struct Corpora(Mutex<BTreeMap<String, Arc<Corpus>>>);
 
 /// The tokenised splits of a task.
 struct Corpus {
-    /// Number of classes; none for language modelling.
-    classes: Option<usize>,
-    padding: usize,
+    tokenizer: Tokenizer,
+    labels: Vec<String>,
+    notes: Vec<(&'static str, FileNotes)>,
     train: Vec<Example>,
-    validation: Vec<Example>,
-    test: Vec<Example>,
+    validation: Option<Vec<Example>>,
+    test: Option<Vec<Example>>,
 }
 
 impl Corpora {
     fn get(&self, config: &RunConfig) -> Result<Arc<Corpus>> {
-        let task = &config.task;
-        let files = [&task.train, &task.validation, &task.test].map(Clone::clone);
-        let table = task.kind == TaskKind::Classification;
-        let key = (config.model.clone(), files, task.max_length, table);
+        let key = Self::key(config);
         let mut known = self.0.lock().expect("no panic while locked");
         if let Some(corpus) = known.get(&key) {
             return Ok(Arc::clone(corpus));
@@ -51,73 +41,60 @@ impl Corpora {
         known.insert(key, Arc::clone(&corpus));
         Ok(corpus)
     }
+
+    /// What a tokenised corpus depends on: the model's folder, and the task but
+    /// for what is drawn or chosen afterwards.
+    fn key(config: &RunConfig) -> String {
+        let task = TaskConfig {
+            train_rows: None,
+            scored_rows: None,
+            label_noise: 0.0,
+            validation_share: 0.5,
+            metric: None,
+            ..config.task.clone()
+        };
+        format!("{:?} {task:?}", config.model)
+    }
 }
 
 impl Corpus {
     fn read(config: &RunConfig) -> Result<Self> {
-        let path = config.model.join("tokenizer.json");
-        let tokenizer = Tokenizer::load(&path)?;
-        let padding = tokenizer
-            .id("[PAD]")
-            .ok_or_else(|| Error::file(&path, "expected a token [PAD], found none"))?;
-        match config.task.kind {
-            TaskKind::Classification => Self::table(&config.task, &tokenizer, padding),
-            TaskKind::LanguageModelling => Self::text(&config.task, &tokenizer, padding),
-        }
-    }
-
-    fn table(task: &TaskConfig, tokenizer: &Tokenizer, padding: usize) -> Result<Self> {
-        let encode = |split: LabelledText| -> Vec<Example> {
-            let rows = split.rows.into_iter();
-            rows.map(|(label, text)| Example {
-                ids: tokenizer.encode_classification(&text, task.max_length).0,
-                label,
-            })
-            .collect()
+        let task = &config.task;
+        let tokenizer = Tokenizer::open(&config.model)?;
+        let train = Dataset::open(&task.train, task, &tokenizer, None)?;
+        let labels = train.labels;
+        let mut notes = vec![("train", train.notes)];
+        let mut other = |split, path: &Option<PathBuf>| -> Result<Option<Vec<Example>>> {
+            let Some(path) = path else { return Ok(None) };
+            let dataset = Dataset::open(path, task, &tokenizer, Some(&labels))?;
+            notes.push((split, dataset.notes));
+            Ok(Some(dataset.examples))
         };
-        let train = table::read(&task.train)?;
-        let validation = table::read_with_labels(&task.validation, &train.labels)?;
-        let test = table::read_with_labels(&task.test, &train.labels)?;
+        let validation = other("validation", &task.validation)?;
+        let test = other("test", &task.test)?;
         Ok(Corpus {
-            classes: Some(train.labels.len()),
-            padding,
-            train: encode(train),
-            validation: encode(validation),
-            test: encode(test),
-        })
-    }
-
-    fn text(task: &TaskConfig, tokenizer: &Tokenizer, padding: usize) -> Result<Self> {
-        let read = |path: &Path| -> Result<Vec<Example>> {
-            let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
-            let blocks = text::blocks(&tokenizer.encode(&text), task.max_length);
-            if blocks.is_empty() {
-                return Err(Error::file(path, "expected text of two tokens or more"));
-            }
-            let example = |ids| Example { ids, label: 0 };
-            Ok(blocks.into_iter().map(example).collect())
-        };
-        Ok(Corpus {
-            classes: None,
-            padding,
-            train: read(&task.train)?,
-            validation: read(&task.validation)?,
-            test: read(&task.test)?,
+            train: train.examples,
+            validation,
+            test,
+            notes,
+            labels,
+            tokenizer,
         })
     }
 }
 
 /// The splits of a task as one run sees them.
 pub struct Task {
+    corpus: Arc<Corpus>,
     train: Vec<Example>,
-    classes: Option<usize>,
-    padding: usize,
+    kind: TaskKind,
+    fill: Fill,
     /// The scored rows of the validation split in batches.
     pub validation: Vec<Batch>,
     /// A few rows of the validation split, on which the gradient is audited.
     pub audit: Batch,
-    /// The scored rows of the test split in batches.
-    pub test: Vec<Batch>,
+    /// The scored rows of the test split in batches, if there is one.
+    pub test: Option<Vec<Batch>>,
     /// The scored training rows in batches, with their labels as trained on.
     pub train_as_seen: Vec<Batch>,
 }
@@ -130,51 +107,79 @@ impl Task {
     /// If a file cannot be read or holds nothing to learn from.
     pub fn open(config: &RunConfig, corpora: &Corpora) -> Result<Self> {
         let corpus = corpora.get(config)?;
-        let train = choose_rows(config, &corpus);
+        let (train, set_aside) = set_aside(config, &corpus)?;
+        let validation = corpus.validation.as_ref().unwrap_or(&set_aside);
+        let train = choose_rows(config, train, corpus.labels.len());
         let scored = config.task.scored_rows.unwrap_or_default();
-        let batches = |examples: &[Example], rows: usize| {
-            let mut rows: Vec<&Example> = examples.iter().take(rows).collect();
-            // Similar lengths together, in an order that depends on the rows alone.
-            rows.sort_by_key(|example| example.ids.len());
-            rows.chunks(EVALUATION_ROWS)
-                .map(|rows| collate(rows, corpus.classes, corpus.padding))
-                .collect()
+        let fill = Dataset::fill(&config.task, &corpus.tokenizer);
+        let head = head(config.task.kind, &corpus.labels);
+        let vocabulary = corpus.tokenizer.vocabulary();
+        let outputs = head.outputs().map_or(vocabulary, |_| 1);
+        let batches = |examples: &[Example], rows: usize| -> Vec<Batch> {
+            let rows: Vec<&Example> = examples.iter().take(rows).collect();
+            let lengths: Vec<usize> = rows.iter().map(|example| example.length()).collect();
+            let batches = scoring_batches(&lengths, outputs).into_iter();
+            let batch = |numbers: Vec<usize>| {
+                let rows: Vec<&Example> = numbers.into_iter().map(|row| rows[row]).collect();
+                collate(&rows, fill)
+            };
+            batches.map(batch).collect()
         };
-        let audit: Vec<&Example> = corpus.validation.iter().take(AUDIT_ROWS).collect();
+        let audit: Vec<&Example> = validation.iter().take(AUDIT_ROWS).collect();
         Ok(Task {
-            audit: collate(&audit, corpus.classes, corpus.padding),
-            validation: batches(&corpus.validation, scored.validation),
-            test: batches(&corpus.test, scored.test),
+            audit: collate(&audit, fill),
+            validation: batches(validation, scored.validation),
+            test: corpus.test.as_ref().map(|test| batches(test, scored.test)),
             train_as_seen: batches(&train, scored.train),
             train,
-            classes: corpus.classes,
-            padding: corpus.padding,
+            kind: config.task.kind,
+            fill,
+            corpus,
         })
     }
 
     /// The head that the task asks for.
     pub fn head(&self) -> Head {
-        self.classes.map_or(Head::Tokens, Head::Classes)
+        head(self.kind, &self.corpus.labels)
+    }
+
+    /// Names of the classes of a classification, in order; else empty.
+    pub fn labels(&self) -> &[String] {
+        &self.corpus.labels
+    }
+
+    /// What was found in every file, under the name of its split.
+    pub fn notes(&self) -> &[(&'static str, FileNotes)] {
+        &self.corpus.notes
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.corpus.tokenizer
     }
 
     /// Checks that the model can read the tokens.
     ///
     /// # Errors
-    /// If a sequence is longer than the model's positions, or a token unknown
-    /// to its embedding.
+    /// As [`check_fit`].
     pub fn check(&self, config: &RunConfig, model: &Model) -> Result<()> {
-        let length = config.task.max_length;
-        if length > model.positions() {
-            let expected = format!("at most {}, the model's positions", model.positions());
-            return Err(Error::config("task.max_length", expected, length));
+        check_fit(config, self.tokenizer(), model)?;
+        let types = match &model.body {
+            Body::Bert(bert) => bert.type_vocab_size,
+            _ => usize::MAX,
+        };
+        let largest = self
+            .train
+            .iter()
+            .flat_map(|example| &example.token_types)
+            .max();
+        match largest.filter(|largest| **largest >= types) {
+            Some(largest) => {
+                let problem = format!("expected segments below {types}, found {largest}");
+                Err(Error::file(config.model.join("tokenizer.json"), problem))
+            }
+            None => Ok(()),
         }
-        let largest = self.train.iter().flat_map(|example| &example.ids).max();
-        if let Some(id) = largest.filter(|id| **id >= model.vocabulary()) {
-            let vocabulary = model.vocabulary();
-            let problem = format!("expected token ids below {vocabulary}, found {id}");
-            return Err(Error::file(config.model.join("tokenizer.json"), problem));
-        }
-        Ok(())
     }
 
     /// Optimiser steps of one pass over the training rows.
@@ -184,11 +189,11 @@ impl Task {
 
     /// The micro-batches of every step of one pass over the training rows.
     pub fn epoch(&self, config: &RunConfig, epoch: u32) -> Vec<Vec<Batch>> {
-        let lengths: Vec<usize> = self.train.iter().map(|example| example.ids.len()).collect();
+        let lengths: Vec<usize> = self.train.iter().map(Example::length).collect();
         let micro_rows = config.batch_size.div_ceil(config.micro_batches);
         let micro_batch = |rows: &[usize]| {
             let rows: Vec<&Example> = rows.iter().map(|row| &self.train[*row]).collect();
-            collate(&rows, self.classes, self.padding)
+            collate(&rows, self.fill)
         };
         epoch_batches(&lengths, config.batch_size, config.seed, epoch)
             .into_iter()
@@ -197,33 +202,75 @@ impl Task {
     }
 }
 
-fn collate(rows: &[&Example], classes: Option<usize>, padding: usize) -> Batch {
-    match classes {
-        Some(_) => collate_classification(rows, padding),
-        None => {
-            let blocks: Vec<&[usize]> = rows.iter().map(|row| row.ids.as_slice()).collect();
-            collate_causal(&blocks, padding)
-        }
+/// The head that a kind of task asks for.
+pub(super) fn head(kind: TaskKind, labels: &[String]) -> Head {
+    match kind {
+        TaskKind::Classification => Head::Classes(labels.len()),
+        TaskKind::Regression => Head::Value,
+        _ => Head::Tokens,
     }
 }
 
+/// Checks that a model can read what its tokenizer writes.
+///
+/// # Errors
+/// If a sequence may be longer than the model's positions, or the tokenizer's
+/// vocabulary exceeds the embedding.
+pub(super) fn check_fit(config: &RunConfig, tokenizer: &Tokenizer, model: &Model) -> Result<()> {
+    let length = config.task.max_length;
+    if length > model.positions() {
+        let expected = format!("at most {}, the model's positions", model.positions());
+        return Err(Error::config("task.max_length", expected, length));
+    }
+    let (tokens, rows) = (tokenizer.vocabulary(), model.vocabulary());
+    if tokens > rows {
+        let problem = format!(
+            "the tokenizer's vocabulary exceeds the embedding: \
+             expected at most {rows} tokens, found {tokens}"
+        );
+        return Err(Error::file(config.model.join("tokenizer.json"), problem));
+    }
+    Ok(())
+}
+
+/// The training rows, and those that the seed sets aside for validation where
+/// there is no file for it.
+fn set_aside(config: &RunConfig, corpus: &Corpus) -> Result<(Vec<Example>, Vec<Example>)> {
+    if corpus.validation.is_some() {
+        return Ok((corpus.train.clone(), Vec::new()));
+    }
+    let rows = corpus.train.len();
+    if rows < 2 {
+        let problem = "expected two rows or more to set one aside for validation, found one";
+        return Err(Error::file(&config.task.train, problem));
+    }
+    let count = (config.task.validation_share * rows as f64).round() as usize;
+    let count = count.clamp(1, rows - 1);
+    let mut order: Vec<usize> = (0..rows).collect();
+    Stream::new(config.seed, Purpose::Data, 1, 0).shuffle(&mut order);
+    let (aside, rest) = order.split_at_mut(count);
+    // Both in the order of the file.
+    aside.sort_unstable();
+    rest.sort_unstable();
+    let of = |rows: &[usize]| rows.iter().map(|&row| corpus.train[row].clone()).collect();
+    Ok((of(rest), of(aside)))
+}
+
 /// The training rows that the seed draws, with the wrong labels it hands out.
-fn choose_rows(config: &RunConfig, corpus: &Corpus) -> Vec<Example> {
-    let mut rows = corpus.train.clone();
+fn choose_rows(config: &RunConfig, mut rows: Vec<Example>, classes: usize) -> Vec<Example> {
     if let Some(count) = config.task.train_rows {
         Stream::new(config.seed, Purpose::Data, 0, 0).shuffle(&mut rows);
         rows.truncate(count);
     }
-    let Some(classes) = corpus.classes else {
-        return rows;
-    };
     let wrong = (config.task.label_noise * rows.len() as f64).round() as usize;
     let mut order: Vec<usize> = (0..rows.len()).collect();
     Stream::new(config.seed, Purpose::LabelNoise, 0, 0).shuffle(&mut order);
     let shift = Stream::new(config.seed, Purpose::LabelNoise, 1, 0);
     for &row in &order[..wrong] {
-        let label = &mut rows[row].label;
-        *label = (*label + 1 + shift.below(row as u64, classes as u64 - 1) as usize) % classes;
+        if let Answer::Class(class) = &mut rows[row].answer {
+            let other = shift.below(row as u64, classes as u64 - 1) as usize;
+            *class = (*class + 1 + other) % classes;
+        }
     }
     rows
 }

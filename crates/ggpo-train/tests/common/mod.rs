@@ -109,14 +109,9 @@ impl World {
             seed: 3,
             model: self.path(model),
             task: TaskConfig {
-                kind,
-                train: file("train"),
-                validation: file("validation"),
-                test: file("test"),
-                max_length: 24,
-                train_rows: None,
-                scored_rows: None,
-                label_noise: 0.0,
+                validation: Some(file("validation")),
+                test: Some(file("test")),
+                ..TaskConfig::new(kind, file("train"), 24)
             },
             method,
             training: TrainerConfig {

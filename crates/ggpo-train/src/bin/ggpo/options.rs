@@ -294,21 +294,24 @@ impl TrainingOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Data")]
 struct DataOptions {
-    /// What is learnt [task.kind; classification]
-    #[arg(long, value_name = "KIND", value_parser = ["classification", "language-modelling"])]
-    task: Option<String>,
+    #[command(flatten)]
+    form: FormOptions,
     /// File of the training split [task.train]
     #[arg(long, value_name = "FILE")]
     train: Option<PathBuf>,
     /// File of the split that chooses the best step [task.validation]
     #[arg(long, value_name = "FILE")]
     validation: Option<PathBuf>,
+    /// Share of the training rows that is set aside if there is no such file
+    /// [task.validation_share; 0.1]
+    #[arg(long, value_name = "SHARE")]
+    validation_share: Option<f64>,
     /// File of the split that is looked at once, at the end [task.test]
     #[arg(long, value_name = "FILE")]
     test: Option<PathBuf>,
-    /// Longest sequence, in tokens [task.max_length; 128]
-    #[arg(long, value_name = "N")]
-    max_length: Option<i64>,
+    /// What the best step is chosen by [task.metric; by the kind of task]
+    #[arg(long, value_name = "SCORE", value_parser = ["accuracy", "matthews", "f1", "correlation", "loss"])]
+    metric: Option<String>,
     /// Train on so many rows, drawn by the seed [task.train_rows; all]
     #[arg(long, value_name = "N")]
     train_rows: Option<i64>,
@@ -317,16 +320,98 @@ struct DataOptions {
     label_noise: Option<f64>,
 }
 
+/// How data files are written and what they say.
+#[derive(Args)]
+#[command(next_help_heading = "Data")]
+pub(crate) struct FormOptions {
+    /// What is learnt [task.kind; classification]
+    #[arg(long, value_name = "KIND", value_parser = ["classification", "regression", "language-modelling", "completion", "text-to-text"])]
+    task: Option<String>,
+    /// Layout of the published files of a GLUE task [task.layout]
+    #[arg(long, value_name = "NAME", value_parser = ["sst-2", "cola", "mrpc", "qnli", "mnli", "rte", "qqp", "sts-b"])]
+    layout: Option<String>,
+    /// How rows are written [task.format; what the file's name ends in]
+    #[arg(long, value_name = "FORMAT", value_parser = ["tsv", "csv", "jsonl"])]
+    format: Option<String>,
+    /// The first line is a row, not names of columns [task.header]
+    #[arg(long)]
+    no_header: bool,
+    /// Column of the text, prompt or source, by name or number from 1
+    /// [task.columns.text]
+    #[arg(long, value_name = "COLUMN")]
+    text: Option<String>,
+    /// Column of the second text of a pair [task.columns.pair]
+    #[arg(long, value_name = "COLUMN")]
+    pair: Option<String>,
+    /// Column of the label, number, completion or target [task.columns.label]
+    #[arg(long, value_name = "COLUMN")]
+    label: Option<String>,
+    /// The classes in order, separated by commas [task.labels; those that occur]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    labels: Option<Vec<String>>,
+    /// The text that the model reads, with {text} and {pair} in it
+    /// [task.template]
+    #[arg(long, value_name = "TEXT")]
+    template: Option<String>,
+    /// Longest sequence, in tokens [task.max_length; 128]
+    #[arg(long, value_name = "N")]
+    max_length: Option<i64>,
+    /// Leave out rows that cannot be used, and count them [task.skip_bad_rows]
+    #[arg(long)]
+    skip_bad_rows: bool,
+}
+
 impl DataOptions {
     fn fields(&self) -> Vec<Field> {
-        vec![
-            ("task.kind", value(&self.task)),
+        let mut fields = self.form.fields();
+        fields.extend([
             ("task.train", path(&self.train)),
             ("task.validation", path(&self.validation)),
+            ("task.validation_share", value(&self.validation_share)),
             ("task.test", path(&self.test)),
-            ("task.max_length", value(&self.max_length)),
+            ("task.metric", value(&self.metric)),
             ("task.train_rows", value(&self.train_rows)),
             ("task.label_noise", value(&self.label_noise)),
+        ]);
+        fields
+    }
+}
+
+impl FormOptions {
+    fn fields(&self) -> Vec<Field> {
+        let column = |column: &Option<String>| {
+            let column = column.as_deref()?;
+            let number = column.parse::<i64>().map(Value::from);
+            Some(number.unwrap_or_else(|_| Value::from(column)))
+        };
+        vec![
+            ("task.kind", value(&self.task)),
+            ("task.layout", value(&self.layout)),
+            ("task.format", value(&self.format)),
+            (
+                "task.header",
+                self.no_header.then_some(Value::Boolean(false)),
+            ),
+            ("task.columns.text", column(&self.text)),
+            ("task.columns.pair", column(&self.pair)),
+            ("task.columns.label", column(&self.label)),
+            ("task.labels", value(&self.labels)),
+            ("task.template", value(&self.template)),
+            ("task.max_length", value(&self.max_length)),
+            ("task.skip_bad_rows", switch(self.skip_bad_rows)),
         ]
+    }
+
+    /// Puts what was said into a description.
+    ///
+    /// # Errors
+    /// If the description has a field where a table belongs.
+    pub(crate) fn apply(&self, description: &mut Description) -> Result<()> {
+        for (path, value) in self.fields() {
+            if let Some(value) = value {
+                description.set(path, value)?;
+            }
+        }
+        Ok(())
     }
 }

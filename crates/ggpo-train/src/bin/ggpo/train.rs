@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use ggpo_train::progress;
 use ggpo_train::run::{
-    Corpora, DESCRIPTION, Description, FolderState, Keep, RunConfig, RunResult, read_result,
+    Corpora, DESCRIPTION, Description, FolderState, Keep, RunConfig, RunResult, Task, read_result,
     run_on, state,
 };
 use serde_json::json;
 
 use crate::options::RunOptions;
-use crate::output::{print_json, score_table};
+use crate::output::print_json;
 
 /// Arguments of `ggpo train`.
 #[derive(Args)]
@@ -78,6 +78,9 @@ impl Train {
         if let Some(result) = read_result(&self.out)? {
             return Ok(result);
         }
+        for (split, notes) in Task::open(config, corpora)?.notes() {
+            eprintln!("{split}: {notes}");
+        }
         let bar = progress::bar(config.training.steps.into(), "training", "steps");
         let (begin, mut tokens) = (Instant::now(), 0);
         let result = run_on(config, corpora, &self.out, Keep::Weights, &mut |report| {
@@ -109,8 +112,10 @@ impl Train {
         } else {
             println!("trained numbers: {}", result.trained_parameters);
             println!("best after step {}", result.best_step);
-            let scores = [("validation", &result.validation), ("test", &result.test)];
-            print!("{}", score_table(&scores));
+            println!("validation: {}", result.validation);
+            if let Some(test) = &result.test {
+                println!("test: {test}");
+            }
             println!("written: {}", trained.display());
         }
         if let Some(what) = &result.diverged {

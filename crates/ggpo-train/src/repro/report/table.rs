@@ -69,7 +69,7 @@ fn row(outcome: &Outcome, experiment: &str, run: &Finished) -> [String; 24] {
     let accuracy = |scores: &crate::evaluation::Scores| {
         optional(scores.classes.as_ref().map(|classes| classes.accuracy))
     };
-    let classes = result.test.classes.as_ref();
+    let classes = run.test().classes.as_ref();
     let noise = result.noise.iter().flat_map(|(_, layers)| layers);
     let audit = result.audit.iter().flat_map(|(_, layers)| layers);
     let known = audit.filter(|layer| layer.exact > 0.0);
@@ -86,12 +86,12 @@ fn row(outcome: &Outcome, experiment: &str, run: &Finished) -> [String; 24] {
         result.best_step.to_string(),
         number(result.validation.loss),
         accuracy(&result.validation),
-        number(result.test.loss),
-        accuracy(&result.test),
+        number(run.test().loss),
+        accuracy(run.test()),
         optional(classes.map(|classes| classes.matthews)),
         optional(classes.map(|classes| classes.f1)),
-        number(result.last_test.loss),
-        accuracy(&result.last_test),
+        number(run.last_test().loss),
+        accuracy(run.last_test()),
         number(result.last_train.loss),
         accuracy(&result.last_train),
         optional(bump.map(|bump| bump.height)),

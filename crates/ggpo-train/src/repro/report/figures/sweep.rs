@@ -18,7 +18,7 @@ pub(crate) fn rank_sweep(outcome: &Outcome, sweep: &SweepSummary) -> String {
     let (top, bottom) = (head + ABOVE, head + ABOVE + HEIGHT);
     let unit = match outcome.rank_sweep().task.data.kind {
         TaskKind::Classification => "error (% of rows)",
-        TaskKind::LanguageModelling => "loss (nats)",
+        _ => "loss (nats)",
     };
     let ranks = sweep.lines.iter().flat_map(|line| &line.points);
     let ranks: Vec<usize> = ranks.map(|point| point.rank).collect();

@@ -145,12 +145,12 @@ fn point(runs: &[&Finished], rank: usize) -> SweepPoint {
         .filter(|run| run.plan.rank == rank)
         .collect();
     let by_seed = |score: fn(&Finished) -> f64| runs.iter().map(move |run| score(run));
-    let test = |run: &Finished| error_of(&run.result.last_test);
+    let test = |run: &Finished| error_of(run.last_test());
     SweepPoint {
         rank,
         train: Sample::new(by_seed(|run| error_of(&run.result.last_train))),
         test: Sample::new(by_seed(test)),
-        test_loss: Sample::new(by_seed(|run| run.result.last_test.loss)),
+        test_loss: Sample::new(by_seed(|run| run.last_test().loss)),
         test_by_seed: runs.iter().map(|run| (run.plan.seed, test(run))).collect(),
         diverged: diverged(runs.iter().copied()),
     }

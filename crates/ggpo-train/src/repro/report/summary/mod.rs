@@ -76,7 +76,7 @@ impl Metric {
     pub(super) fn of(task: &TaskEntry) -> Self {
         match task.data.kind {
             TaskKind::Classification => Metric::Accuracy,
-            TaskKind::LanguageModelling => Metric::Perplexity,
+            _ => Metric::Perplexity,
         }
     }
 
@@ -202,7 +202,7 @@ impl TaskSummary {
 
 fn scores(metric: Metric, runs: &[Finished]) -> Vec<(u64, f64)> {
     runs.iter()
-        .map(|run| (run.plan.seed, metric.score(&run.result.test)))
+        .map(|run| (run.plan.seed, metric.score(run.test())))
         .collect()
 }
 
@@ -220,7 +220,7 @@ fn summarise(
         learning_rate: method.learning_rate,
         at_edge: at_edge(method.learning_rate, rates),
         score: Sample::new(scores.iter().map(|(_, score)| *score)),
-        test_loss: Sample::new(runs.iter().map(|run| run.result.test.loss)),
+        test_loss: Sample::new(runs.iter().map(|run| run.test().loss)),
         comparison: reference.map(|reference| Comparison::new(&scores, reference)),
         diverged: diverged(runs.iter()),
         trained_parameters: runs.first().map(|run| run.result.trained_parameters),

@@ -120,7 +120,7 @@ fn the_table_of_runs_reads_back() {
         .iter()
         .flat_map(|task| &task.methods)
         .flat_map(|method| &method.best)
-        .map(|run| run.result.test.loss)
+        .map(|run| run.test().loss)
         .collect();
     let found: Vec<f64> = best()
         .map(|row| row[loss].parse().expect("a number"))
@@ -160,9 +160,9 @@ fn equal_scores_print_no_nonsense() {
     let mut outcome = outcome("default");
     let mut first: Option<Scores> = None;
     for run in runs_mut(&mut outcome) {
-        let scores = first.get_or_insert_with(|| run.result.test.clone());
-        run.result.test.clone_from(scores);
-        run.result.last_test.clone_from(scores);
+        let scores = first.get_or_insert_with(|| run.test().clone());
+        run.result.test = Some(scores.clone());
+        run.result.last_test = Some(scores.clone());
         run.result.last_train.clone_from(scores);
         for (_, layers) in &mut run.result.noise {
             layers
@@ -179,8 +179,14 @@ fn lost_runs_print_no_nonsense() {
     for run in runs_mut(&mut outcome) {
         run.result.losses.clear();
         run.result.diverged_at = Some(0);
-        run.result.test.loss = f64::NAN;
-        run.result.last_test.loss = f64::INFINITY;
+        let lost = |loss, scores: &Scores| {
+            Some(Scores {
+                loss,
+                ..scores.clone()
+            })
+        };
+        run.result.test = lost(f64::NAN, run.test());
+        run.result.last_test = lost(f64::INFINITY, run.last_test());
     }
     outcome.sweep.clear();
     outcome

@@ -1,0 +1,361 @@
+//! A file of a task as examples.
+
+use std::fmt::{self, Display};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::collate::{Answer, Example, Fill};
+use super::config::{TaskConfig, TaskKind};
+use super::encode::Encoder;
+use super::layout::Layout;
+use super::table::{self, BadRow, Row, Table, listed};
+use super::text;
+use super::tokenizer::Tokenizer;
+use crate::Error;
+
+/// A file as examples, and what was found in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    /// The tokenised rows; of language modelling, the blocks.
+    pub examples: Vec<Example>,
+    /// The rows that the examples are made of, one each; none for language
+    /// modelling.
+    pub rows: Vec<Row>,
+    /// Names of the classes of a classification, in order; else empty.
+    pub labels: Vec<String>,
+    /// What a person should know about the file.
+    pub notes: FileNotes,
+}
+
+/// What a person should know about a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileNotes {
+    /// The file.
+    pub path: PathBuf,
+    /// Examples in it.
+    pub examples: usize,
+    /// Rows that were left out because they cannot be used.
+    pub bad: Vec<BadRow>,
+    /// Rows that were left out because they have no gold label.
+    pub without_label: usize,
+    /// Examples that lost tokens to the longest length.
+    pub truncated: usize,
+    /// Tokens of the shortest example, of the median one, and of the longest.
+    pub lengths: [usize; 3],
+}
+
+impl Display for FileNotes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [shortest, median, longest] = self.lengths;
+        let (path, examples) = (self.path.display(), self.examples);
+        write!(
+            f,
+            "{path}: {examples} examples of {shortest} to {longest} tokens"
+        )?;
+        write!(f, " (median {median})")?;
+        if self.truncated > 0 {
+            write!(f, ", {} of them cut", self.truncated)?;
+        }
+        if self.without_label > 0 {
+            write!(
+                f,
+                ", {} rows without gold label left out",
+                self.without_label
+            )?;
+        }
+        match self.bad.as_slice() {
+            [] => Ok(()),
+            [BadRow { line, reason }] => write!(f, ", 1 bad row left out: line {line}: {reason}"),
+            [BadRow { line, reason }, ..] => {
+                let count = self.bad.len();
+                write!(
+                    f,
+                    ", {count} bad rows left out, the first: line {line}: {reason}"
+                )
+            }
+        }
+    }
+}
+
+/// What a file's rows must say.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    /// Answers; of a classification, of the classes that occur or are fixed.
+    Answers,
+    /// Answers of these classes.
+    Of(&'a [String]),
+    /// Texts alone.
+    Texts,
+}
+
+impl Dataset {
+    /// Reads and tokenises a file of the task: any of its splits, or another
+    /// file of the same form.
+    ///
+    /// The classes of a classification are `labels`, if given, as for every file
+    /// but the training split; else those of the configuration or the layout,
+    /// else those that occur, sorted: by number if all are whole numbers, else
+    /// by name.
+    ///
+    /// # Errors
+    /// If the file cannot be read, lacks a column, has bad rows that are not to
+    /// be skipped, no rows, or, with `labels` not given, only one class; or if
+    /// `max_length` has no room for special tokens and one of each text.
+    pub fn open(
+        path: &Path,
+        task: &TaskConfig,
+        tokenizer: &Tokenizer,
+        labels: Option<&[String]>,
+    ) -> crate::Result<Self> {
+        let wanted = labels.map_or(Wanted::Answers, Wanted::Of);
+        Self::read(path, task, tokenizer, wanted)
+    }
+
+    /// Reads and tokenises a file whose rows need no answers, to predict them:
+    /// columns with answers are not looked at, and [`Answer::Unknown`] stands in
+    /// their place. Of a completion, the examples are the prompts.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), of language modelling in any case.
+    pub fn open_unlabelled(
+        path: &Path,
+        task: &TaskConfig,
+        tokenizer: &Tokenizer,
+    ) -> crate::Result<Self> {
+        if task.kind == TaskKind::LanguageModelling {
+            let expected = "a kind with an answer per row";
+            return Err(Error::config("task.kind", expected, task.kind.name()));
+        }
+        Self::read(path, task, tokenizer, Wanted::Texts)
+    }
+
+    fn read(
+        path: &Path,
+        task: &TaskConfig,
+        tokenizer: &Tokenizer,
+        wanted: Wanted,
+    ) -> crate::Result<Self> {
+        let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+        if task.kind == TaskKind::LanguageModelling {
+            return blocks(path, bytes, task, tokenizer);
+        }
+        let encoder = Encoder::new(task, tokenizer)?;
+        let mut source = task.source(path, table::first_line(&bytes))?;
+        if matches!(wanted, Wanted::Texts) {
+            (source.label, source.no_label) = (None, None);
+        }
+        let mut table = table::parse(path, &bytes, &source)?;
+        drop(bytes);
+        let labels = match (task.kind, wanted) {
+            (TaskKind::Classification, Wanted::Of(labels)) => labels.to_vec(),
+            (TaskKind::Classification, Wanted::Answers) => classes(task, &table.rows),
+            _ => Vec::new(),
+        };
+        let answers = answers(task, &mut table, &labels);
+        refuse_bad_rows(path, task, &table)?;
+        refuse_too_little(path, wanted, &answers)?;
+        let (examples, truncated) = examples(&encoder, &mut table, answers);
+        refuse_bad_rows(path, task, &table)?;
+        let Table {
+            rows,
+            bad,
+            without_label,
+        } = table;
+        let notes = FileNotes {
+            path: path.to_owned(),
+            examples: examples.len(),
+            bad,
+            without_label,
+            truncated,
+            lengths: lengths(&examples),
+        };
+        Ok(Dataset {
+            examples,
+            rows,
+            labels,
+            notes,
+        })
+    }
+
+    /// The ids that batches of the examples are filled up with.
+    pub fn fill(task: &TaskConfig, tokenizer: &Tokenizer) -> Fill {
+        let decoder = task.kind == TaskKind::TextToText;
+        Fill {
+            padding: tokenizer.padding(),
+            decoder_start: decoder.then(|| tokenizer.decoder_start()),
+        }
+    }
+}
+
+/// Plain text in blocks.
+fn blocks(
+    path: &Path,
+    bytes: Vec<u8>,
+    task: &TaskConfig,
+    tokenizer: &Tokenizer,
+) -> crate::Result<Dataset> {
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::file(path, "expected UTF-8 text, found other bytes"))?;
+    let blocks = text::blocks(&tokenizer.encode(&text), task.max_length);
+    if blocks.is_empty() {
+        return Err(Error::file(path, "expected text of two tokens or more"));
+    }
+    let example = |ids| Example::new(ids, Answer::Tokens { from: 1 });
+    let examples: Vec<Example> = blocks.into_iter().map(example).collect();
+    let notes = FileNotes {
+        path: path.to_owned(),
+        examples: examples.len(),
+        bad: Vec::new(),
+        without_label: 0,
+        truncated: 0,
+        lengths: lengths(&examples),
+    };
+    Ok(Dataset {
+        examples,
+        rows: Vec::new(),
+        labels: Vec::new(),
+        notes,
+    })
+}
+
+/// The classes of a training split.
+fn classes(task: &TaskConfig, rows: &[Row]) -> Vec<String> {
+    if let Some(labels) = &task.labels {
+        return labels.clone();
+    }
+    if let Some(labels) = task.layout.map(Layout::labels) {
+        return labels.iter().map(|&label| label.to_owned()).collect();
+    }
+    let mut labels: Vec<String> = rows.iter().filter_map(|row| row.label.clone()).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    let numbers: Option<Vec<i64>> = labels.iter().map(|label| label.parse().ok()).collect();
+    if numbers.is_some() {
+        labels.sort_by_key(|label| label.parse::<i64>().ok());
+    }
+    labels
+}
+
+/// The answers of the rows; rows whose answer is none become bad ones.
+fn answers(task: &TaskConfig, table: &mut Table, labels: &[String]) -> Vec<Answer> {
+    let range = task.layout.and_then(Layout::range);
+    let parse = |row: &Row| -> Result<Answer, String> {
+        let Some(label) = &row.label else {
+            return Ok(Answer::Unknown);
+        };
+        match task.kind {
+            TaskKind::Classification => {
+                let class = labels.iter().position(|known| known == label);
+                class.map(Answer::Class).ok_or_else(|| {
+                    let known = listed(labels.iter().map(String::as_str));
+                    let found = listed(std::iter::once(label.as_str()));
+                    format!("expected one of the labels {known}, found {found}")
+                })
+            }
+            TaskKind::Regression => {
+                let value = label.parse::<f64>().ok().filter(|value| value.is_finite());
+                let found = listed(std::iter::once(label.as_str()));
+                match (value, &range) {
+                    (None, _) => Err(format!("expected a number, found {found}")),
+                    (Some(value), Some(range)) if !range.contains(&value) => {
+                        let (low, high) = (range.start(), range.end());
+                        Err(format!(
+                            "expected a number from {low} to {high}, found {found}"
+                        ))
+                    }
+                    (Some(value), _) => Ok(Answer::Value(value)),
+                }
+            }
+            // The answer is the row's own text.
+            _ => Ok(Answer::Unknown),
+        }
+    };
+    let mut answers = Vec::with_capacity(table.rows.len());
+    let mut bad = Vec::new();
+    table.rows.retain(|row| match parse(row) {
+        Ok(answer) => {
+            answers.push(answer);
+            true
+        }
+        Err(reason) => {
+            bad.push(BadRow {
+                line: row.line,
+                reason,
+            });
+            false
+        }
+    });
+    table.bad.append(&mut bad);
+    table.bad.sort_by_key(|row| row.line);
+    answers
+}
+
+/// The rows as examples, and how many had to be cut; rows without any token
+/// become bad ones.
+fn examples(encoder: &Encoder, table: &mut Table, answers: Vec<Answer>) -> (Vec<Example>, usize) {
+    let rows = std::mem::take(&mut table.rows);
+    let encode = |(row, answer)| encoder.example(row, answer);
+    let encoded: Vec<(Example, bool)> = rows.par_iter().zip(answers).map(encode).collect();
+    let mut examples = Vec::with_capacity(rows.len());
+    let mut truncated = 0;
+    for (row, (example, cut)) in rows.into_iter().zip(encoded) {
+        if example.ids.is_empty() {
+            let reason = "expected text with tokens, found text without any".to_owned();
+            table.bad.push(BadRow {
+                line: row.line,
+                reason,
+            });
+            continue;
+        }
+        table.rows.push(row);
+        examples.push(example);
+        truncated += usize::from(cut);
+    }
+    table.bad.sort_by_key(|row| row.line);
+    (examples, truncated)
+}
+
+/// Bad rows named in an error.
+const NAMED: usize = 5;
+
+fn refuse_bad_rows(path: &Path, task: &TaskConfig, table: &Table) -> crate::Result<()> {
+    if table.bad.is_empty() || task.skip_bad_rows {
+        return Ok(());
+    }
+    let named = table.bad.iter().take(NAMED);
+    let named: Vec<String> = named
+        .map(|BadRow { line, reason }| format!("line {line}: {reason}"))
+        .collect();
+    let named = named.join("; ");
+    let problem = match table.bad.len() {
+        1 => named,
+        count if count <= NAMED => format!("{count} bad rows: {named}"),
+        count => format!("{count} bad rows: {named}; and {} more", count - NAMED),
+    };
+    Err(Error::file(path, problem))
+}
+
+fn refuse_too_little(path: &Path, wanted: Wanted, answers: &[Answer]) -> crate::Result<()> {
+    let Some(first) = answers.first() else {
+        return Err(Error::file(
+            path,
+            "expected rows that can be used, found none",
+        ));
+    };
+    let one_class = matches!(first, Answer::Class(_)) && answers.iter().all(|it| it == first);
+    match (wanted, one_class) {
+        (Wanted::Answers, true) => {
+            let problem = "expected rows of two classes or more, found only one class";
+            Err(Error::file(path, problem))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn lengths(examples: &[Example]) -> [usize; 3] {
+    let mut lengths: Vec<usize> = examples.iter().map(|example| example.ids.len()).collect();
+    lengths.sort_unstable();
+    let at = |index: usize| lengths.get(index).copied().unwrap_or(0);
+    [0, lengths.len() / 2, lengths.len().saturating_sub(1)].map(at)
+}

@@ -1,0 +1,114 @@
+//! Rows of a table as token ids, as every kind of task wants them.
+
+use super::collate::{Answer, Example};
+use super::config::{TaskConfig, TaskKind};
+use super::frame::longest_first;
+use super::table::Row;
+use super::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// From rows to token ids, as a task wants them.
+pub struct Encoder<'a> {
+    task: &'a TaskConfig,
+    tokenizer: &'a Tokenizer,
+    /// The token after the last; only where texts are written.
+    end: usize,
+}
+
+impl<'a> Encoder<'a> {
+    /// Looks up what the task needs.
+    ///
+    /// # Errors
+    /// If the longest sequence has no room for the special tokens and one token
+    /// of each text, or a text is to be written whose end has no token.
+    pub fn new(task: &'a TaskConfig, tokenizer: &'a Tokenizer) -> Result<Self> {
+        let least = match task.kind {
+            TaskKind::Completion => tokenizer.prefix().len() + 2,
+            TaskKind::TextToText => tokenizer.frame_length(false) + 1,
+            _ => tokenizer.frame_length(task.is_pair()) + 1 + usize::from(task.is_pair()),
+        };
+        if task.max_length < least {
+            let expected = format!("at least {least}, the special tokens and one of each text");
+            return Err(Error::config("task.max_length", expected, task.max_length));
+        }
+        let end = tokenizer.end_of_text();
+        if task.kind.writes() && end.is_none() {
+            let expected = "eos_token_id in the model's config.json, as texts have to end";
+            return Err(Error::config("tokenizer", expected, "none"));
+        }
+        let end = end.unwrap_or(0);
+        Ok(Encoder {
+            task,
+            tokenizer,
+            end,
+        })
+    }
+
+    /// A row as an example, and whether it had to be cut.
+    pub(super) fn example(&self, row: &Row, answer: Answer) -> (Example, bool) {
+        let max_length = self.task.max_length;
+        match (self.task.kind, &row.label) {
+            (TaskKind::Completion, Some(completion)) => self.completion(row, completion),
+            (TaskKind::Completion, None) => {
+                let (ids, truncated) = self.prompt(&row.text, row.pair.as_deref(), max_length);
+                (Example::new(ids, answer), truncated)
+            }
+            (TaskKind::TextToText, target) => {
+                let text = self.task.fill_template(&row.text, row.pair.as_deref());
+                let source = self.tokenizer.encode_framed(&text, None, max_length);
+                let mut example = Example::new(source.ids, answer);
+                let mut truncated = source.truncated;
+                if let Some(target) = target {
+                    let mut ids = self.tokenizer.encode(target);
+                    truncated |= ids.len() >= max_length;
+                    ids.truncate(max_length - 1);
+                    ids.push(self.end);
+                    example.answer = Answer::Sequence(ids);
+                }
+                (example, truncated)
+            }
+            _ => {
+                let pair = row.pair.as_deref();
+                let encoded = self.tokenizer.encode_framed(&row.text, pair, max_length);
+                let example = Example {
+                    ids: encoded.ids,
+                    token_types: encoded.token_types,
+                    answer,
+                };
+                (example, encoded.truncated)
+            }
+        }
+    }
+
+    /// Ids of a prompt as a completion is trained after it: the special tokens
+    /// that the tokenizer's post-processor sets before a text, then the text in the task's template; and whether its
+    /// beginning had to be cut off, for at most `room` ids in all.
+    pub fn prompt(&self, text: &str, pair: Option<&str>, room: usize) -> (Vec<usize>, bool) {
+        let prefix = self.tokenizer.prefix();
+        let ids = self.tokenizer.encode(&self.task.fill_template(text, pair));
+        let kept = ids.len().min(room.saturating_sub(prefix.len()));
+        let end = &ids[ids.len() - kept..];
+        ([prefix, end].concat(), kept < ids.len())
+    }
+
+    /// A prompt, and the completion that is to be predicted after it.
+    ///
+    /// Both are tokenised apart, so that no token spans the boundary and the
+    /// prompt's ids are those that a completion is asked for with. If they are
+    /// too long together, tokens go by [`longest_first`]: those of the prompt at
+    /// its beginning, those of the completion at its end, which then lacks the
+    /// end-of-text token, since the text did not end there.
+    fn completion(&self, row: &Row, completion: &str) -> (Example, bool) {
+        let (prompt, _) = self.prompt(&row.text, row.pair.as_deref(), usize::MAX);
+        let mut completion = self.tokenizer.encode(completion);
+        completion.push(self.end);
+        let prefix = self.tokenizer.prefix();
+        let prompt = &prompt[prefix.len()..];
+        let lengths = [prompt.len(), completion.len()];
+        let kept = longest_first(lengths, self.task.max_length - prefix.len());
+        completion.truncate(kept[1]);
+        let ids = [prefix, &prompt[prompt.len() - kept[0]..], &completion].concat();
+        let from = ids.len() - completion.len();
+        (Example::new(ids, Answer::Tokens { from }), kept != lengths)
+    }
+}

@@ -1,0 +1,99 @@
+//! One JSON object per line.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{Column, Fields, Source, Table, columns, listed};
+use crate::Error;
+
+/// The rows of a file; fields that are not read may hold anything.
+///
+/// # Errors
+/// If no row has one of the fields.
+pub(super) fn table(path: &Path, bytes: &[u8], source: &Source) -> crate::Result<Table> {
+    let names = columns(source).map(|column| column.map(name));
+    let mut table = Table::default();
+    let mut known: Option<Map<String, Value>> = None;
+    let mut seen = [false; 3];
+    for (line, number) in bytes.split(|&byte| byte == b'\n').zip(1..) {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let object = object(line);
+        if let Ok(object) = &object {
+            for (seen, name) in seen.iter_mut().zip(&names) {
+                *seen |= name
+                    .as_ref()
+                    .is_none_or(|name| object.contains_key(name.as_ref()));
+            }
+            known.get_or_insert_with(|| object.clone());
+        }
+        table.push(
+            number,
+            object.and_then(|object| fields(object, &names)),
+            source,
+        );
+    }
+    let missing = names.iter().zip(seen).find(|(_, seen)| !seen);
+    if let (Some(known), Some((Some(name), _))) = (known, missing) {
+        let found = listed(known.keys().map(String::as_str));
+        let problem = format!("expected a field \"{name}\", found {found}");
+        return Err(Error::file(path, problem));
+    }
+    Ok(table)
+}
+
+/// The field that a column is.
+fn name(column: &Column) -> Cow<'_, str> {
+    match column {
+        Column::Name(name) => Cow::Borrowed(name),
+        Column::Number(number) => Cow::Owned(number.to_string()),
+    }
+}
+
+fn object(line: &[u8]) -> Result<Map<String, Value>, String> {
+    let line = std::str::from_utf8(line).map_err(|_| "expected UTF-8 text, found other bytes")?;
+    serde_json::from_str(line).map_err(|error| {
+        let problem = error.to_string();
+        // The reader's own place is "at line 1" of this one line.
+        let problem = problem.split(" at line ").next().unwrap_or_default();
+        let column = error.column();
+        format!("expected a JSON object, found other text at column {column} ({problem})")
+    })
+}
+
+/// Texts are strings; an answer may be a number or a truth value as well.
+fn fields<'a>(
+    mut object: Map<String, Value>,
+    names: &[Option<Cow<'_, str>>; 3],
+) -> Result<Fields<'a>, String> {
+    let mut fields = [None, None, None];
+    for (role, name) in names.iter().enumerate() {
+        let Some(name) = name else { continue };
+        let found = match object.remove(name.as_ref()) {
+            Some(Value::String(text)) => {
+                fields[role] = Some(Cow::Owned(text));
+                continue;
+            }
+            Some(number @ (Value::Number(_) | Value::Bool(_))) if role == 2 => {
+                fields[role] = Some(Cow::Owned(number.to_string()));
+                continue;
+            }
+            None => "none",
+            Some(Value::Null) => "null",
+            Some(Value::Bool(_)) => "a truth value",
+            Some(Value::Number(_)) => "a number",
+            Some(Value::Array(_)) => "a list",
+            Some(Value::Object(_)) => "an object",
+        };
+        let expected = if role == 2 {
+            "text or a number"
+        } else {
+            "text"
+        };
+        return Err(format!("expected {expected} in \"{name}\", found {found}"));
+    }
+    Ok(fields)
+}
