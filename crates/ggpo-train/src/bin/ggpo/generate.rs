@@ -63,7 +63,7 @@ impl Generate {
             Some(path) => read_prompts(path)?,
             None => self.prompt.clone(),
         };
-        let (_, assembled) = self.source.open()?;
+        let assembled = self.source.open()?.assembled;
         let config = TextConfig {
             tokens: GenerateConfig {
                 max_new_tokens: self.max_new_tokens,

@@ -1,12 +1,14 @@
 //! `ggpo`: fine-tune a transformer with LoRA, LoRA-GGPO and their kin, and use
 //! what came out.
 
+mod eval;
 mod fetch;
 mod generate;
 mod inspect;
 mod merge;
 mod options;
 mod output;
+mod predict;
 mod shell;
 mod source;
 mod train;
@@ -31,6 +33,10 @@ struct Arguments {
 enum Command {
     /// Fine-tune a model; writes one folder with the adapter.
     Train(Box<train::Train>),
+    /// Score a model on a file with answers.
+    Eval(eval::Eval),
+    /// Write labels and probabilities, numbers or texts for a file of texts.
+    Predict(predict::Predict),
     /// Continue texts.
     Generate(generate::Generate),
     /// Merge an adapter into its base; writes a folder that Transformers loads.
@@ -48,6 +54,8 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Train(train) => train.execute(),
+        Command::Eval(eval) => eval.execute(),
+        Command::Predict(predict) => predict.execute(),
         Command::Generate(generate) => generate.execute(),
         Command::Merge(merge) => merge.execute(),
         Command::Fetch(fetch) => fetch.execute(),

@@ -40,7 +40,8 @@ enum StoredAs {
 
 impl Merge {
     pub(crate) fn execute(&self) -> Result<()> {
-        let (config, assembled) = self.source.open()?;
+        let opened = self.source.open()?;
+        let assembled = &opened.assembled;
         if assembled.adapters.is_empty() {
             bail!("expected a model with an adapter to merge, found none; name it with --adapter");
         }
@@ -51,7 +52,7 @@ impl Merge {
         };
         write_model_folder(
             &self.out,
-            &self.source.base(config.as_ref()),
+            &opened.base,
             &assembled.model,
             &assembled.labels,
             &assembled.merged(),
