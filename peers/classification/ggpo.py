@@ -74,10 +74,10 @@ class PerturbedLayer:
         weight = self.merged().square().sum(dim=1)
         gradient = self.gradient_norms_squared(config)
         guided = config["beta"] * gradient
-        variance = config["sigma"] ** 2 / self.weight.shape[1] * (weight + guided)
+        norms = (weight + guided).sqrt()
         if config["spread"] == "isotropic":
-            variance = variance.mean().expand_as(variance)
-        self.std = variance.sqrt()
+            norms = norms.square().mean().sqrt().expand_as(norms)
+        self.std = config["sigma"] / math.sqrt(self.weight.shape[1]) * norms
         total = (weight + guided).sum().item()
         return {
             "row_std": self.std.mean().item(),

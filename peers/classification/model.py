@@ -78,12 +78,13 @@ def add_adapters(model, lora):
 
 
 def adapted_layers(model):
-    """PEFT's LoRA layers by the name of their module in the base model."""
-    return {
+    """PEFT's LoRA layers by the name of their module in the base model, in that order."""
+    layers = {
         own_name(name): module
         for name, module in model.named_modules()
         if isinstance(module, LoraLayer)
     }
+    return dict(sorted(layers.items()))
 
 
 def own_name(name):

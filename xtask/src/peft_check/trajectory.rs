@@ -1,0 +1,176 @@
+//! One training on both sides: the same start, the same batches, the same steps.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use ggpo_lora::NoiseStatistics;
+use ggpo_train::data::bucket::epoch_batches;
+use ggpo_train::data::table;
+use ggpo_train::data::tokenizer::Tokenizer;
+use ggpo_train::run::{RunConfig, ScoredRows, Stepper, TaskKind};
+use ggpo_train::weights::{Precision, to_safetensors};
+use serde_json::Value;
+
+use super::python::Python;
+
+/// Largest difference of two losses, relative to the first step's: both sides
+/// round to 6e-8 at every operation, and AdamW's first steps carry the sign of
+/// gradients that are nearly 0, whose rounding thus grows with the steps.
+const LOSSES: f64 = 1e-3;
+/// The same for norms and shares of the gradient, which are squares of it.
+const STATISTICS: f64 = 1e-2;
+/// Too small to change a weight, so that the two generators, which differ, do
+/// not matter; the statistics of the noise do not depend on it.
+const NO_NOISE: f64 = 1e-12;
+
+/// Trains `steps` steps here and in PyTorch and compares losses, gradient norms
+/// and, under a perturbation, what the noise is made of.
+pub(super) fn check(python: &Python, path: &Path, steps: u32) -> Result<()> {
+    let mut config = RunConfig::read(path)?;
+    config.training.steps = config.training.steps.max(steps);
+    config.evaluate_every = u32::MAX;
+    // Scores are not compared.
+    config.task.scored_rows = Some(ScoredRows {
+        validation: 1,
+        test: 1,
+        train: 1,
+    });
+    if let Some(perturbation) = &mut config.method.perturbation {
+        perturbation.sigma = NO_NOISE;
+    }
+    let rows = batches(&config, steps)?;
+    let work = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let file = |name: &str| work.path().join(name);
+    let mut stepper = Stepper::open(&config)?;
+    let start = to_safetensors(&stepper.trained(), Precision::F32);
+    fs::write(file("run.toml"), config.to_toml())?;
+    fs::write(file("init.safetensors"), start)?;
+    fs::write(file("batches.json"), serde_json::to_string(&rows)?)?;
+
+    let (mut losses, mut norms) = (Vec::new(), Vec::new());
+    for _ in 0..steps {
+        let report = stepper.step()?;
+        losses.push(report.loss);
+        norms.push(report.gradient_norm);
+    }
+    python.run("train_classification.py", |command| {
+        command.arg(file("run.toml")).arg(file("out"));
+        command.arg("--init").arg(file("init.safetensors"));
+        command.arg("--batches").arg(file("batches.json"));
+    })?;
+    let theirs = read_result(&file("out"))?;
+    let parameters: usize = stepper.trained().values().map(|tensor| tensor.len()).sum();
+    println!("trained parameters: {parameters}");
+    if theirs["trained_parameters"] != parameters {
+        bail!("PyTorch trains {} parameters", theirs["trained_parameters"]);
+    }
+    compare("loss", &losses, &numbers(&theirs["losses"]), LOSSES)?;
+    compare(
+        "gradient norm",
+        &norms,
+        &numbers(&theirs["gradient_norms"]),
+        STATISTICS,
+    )?;
+    compare_noise(stepper.noise_statistics(), &theirs["noise"][0][1])
+}
+
+/// The rows of the training split in the batch of every step.
+fn batches(config: &RunConfig, steps: u32) -> Result<Vec<Vec<usize>>> {
+    let task = &config.task;
+    if task.kind != TaskKind::Classification || task.train_rows.is_some() || task.label_noise > 0.0
+    {
+        bail!("task: expected a classification of all rows with their own labels");
+    }
+    let tokenizer = Tokenizer::load(&config.model.join("tokenizer.json"))?;
+    let length = |text: &str| {
+        tokenizer
+            .encode_classification(text, task.max_length)
+            .0
+            .len()
+    };
+    let rows = table::read(&task.train)?.rows;
+    let lengths: Vec<usize> = rows.iter().map(|(_, text)| length(text)).collect();
+    let epoch = |epoch| epoch_batches(&lengths, config.batch_size, config.seed, epoch);
+    Ok((0..).flat_map(epoch).take(steps as usize).collect())
+}
+
+/// The only file in the folder.
+fn read_result(folder: &Path) -> Result<Value> {
+    let entry = fs::read_dir(folder)?
+        .next()
+        .context("PyTorch left no result")??;
+    let text = fs::read_to_string(entry.path())?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn numbers(values: &Value) -> Vec<f64> {
+    let values = values.as_array().into_iter().flatten();
+    values
+        .map(|value| value.as_f64().unwrap_or(f64::NAN))
+        .collect()
+}
+
+/// Prints the largest difference, relative to the first step's value.
+fn compare(what: &str, ours: &[f64], theirs: &[f64], tolerance: f64) -> Result<()> {
+    if ours.len() != theirs.len() {
+        bail!("{what}: {} here, {} in PyTorch", ours.len(), theirs.len());
+    }
+    let differences: Vec<f64> = ours
+        .iter()
+        .zip(theirs)
+        .map(|(a, b)| (a - b).abs() / ours[0].abs())
+        .collect();
+    let largest = differences.iter().copied().fold(0.0, f64::max);
+    println!(
+        "{what}: {:.6} to {:.6} here, {:.6} to {:.6} in PyTorch; differences relative to the \
+         first: step 1 {:.1e}, largest of {} {largest:.1e}",
+        ours[0],
+        ours[ours.len() - 1],
+        theirs[0],
+        theirs[theirs.len() - 1],
+        differences[0],
+        ours.len(),
+    );
+    // A comparison with NaN is never "within".
+    match differences
+        .iter()
+        .all(|difference| *difference <= tolerance)
+    {
+        true => Ok(()),
+        false => bail!("{what}: expected within {tolerance:e}, found {largest:e}"),
+    }
+}
+
+/// Compares what the noise of the last step was made of, layer by layer.
+fn compare_noise(ours: &[NoiseStatistics], theirs: &Value) -> Result<()> {
+    let theirs = theirs.as_array().map_or(&[][..], Vec::as_slice);
+    if ours.len() != theirs.len() {
+        bail!(
+            "noise: {} layers here, {} in PyTorch",
+            ours.len(),
+            theirs.len()
+        );
+    }
+    type Get = fn(&NoiseStatistics) -> f64;
+    let quantities: [(&str, Get); 4] = [
+        ("row_std", |layer| layer.row_std),
+        ("weight_norm", |layer| layer.weight_norm),
+        ("grad_norm", |layer| layer.grad_norm),
+        ("gradient_share", |layer| layer.gradient_share),
+    ];
+    for (name, get) in quantities.into_iter().filter(|_| !ours.is_empty()) {
+        let relative = ours.iter().zip(theirs).map(|(ours, theirs)| {
+            let theirs = theirs[name].as_f64().unwrap_or(f64::NAN);
+            (get(ours) - theirs).abs() / theirs.abs()
+        });
+        let relative: Vec<f64> = relative.collect();
+        let largest = relative.iter().copied().fold(0.0, f64::max);
+        let layers = ours.len();
+        println!("noise, {name}: largest relative difference of {layers} layers {largest:.1e}");
+        if !relative.iter().all(|difference| *difference <= STATISTICS) {
+            bail!("noise, {name}: expected within {STATISTICS:e}, found {largest:e}");
+        }
+    }
+    Ok(())
+}
