@@ -1,77 +1,302 @@
 //! The program `ggpo` from outside, on tiny models and data.
 
 mod common;
+mod runner;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use common::{World, read};
+use ggpo_lora::peft::PeftAdapter;
+use runner::{json, refused, run, succeeds};
 
-use common::World;
+const COMMANDS: [&str; 9] = [
+    "train",
+    "eval",
+    "predict",
+    "generate",
+    "merge",
+    "inspect",
+    "fetch",
+    "completions",
+    "man",
+];
 
-/// Runs the program in the world's folder.
-fn ggpo(world: &World, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ggpo"))
-        .args(arguments)
-        .current_dir(world.folder.path())
-        .output()
-        .unwrap()
+/// Trains an adapter of the tiny encoder in the folder `out`.
+fn train(world: &World, out: &str, more: &[&str]) -> String {
+    let mut arguments = vec![
+        "train",
+        "--model",
+        "encoder",
+        "--train",
+        "train.tsv",
+        "--test",
+        "test.tsv",
+        "--method",
+        "ggpo",
+        "--rank",
+        "4",
+        "--lr",
+        "1e-2",
+        "--steps",
+        "12",
+        "--batch-size",
+        "8",
+        "--max-length",
+        "24",
+        "--out",
+        out,
+    ];
+    arguments.extend(more);
+    succeeds(world, &arguments)
 }
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// What a command that succeeds prints.
-fn succeeds(world: &World, arguments: &[&str]) -> String {
-    let output = ggpo(world, arguments);
-    let errors = text(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    text(&output.stdout)
-}
-
-/// The one sentence of a command that is refused with exit code 1.
-fn refused(world: &World, arguments: &[&str]) -> String {
-    let output = ggpo(world, arguments);
-    let errors = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
-    let sentence = errors
-        .strip_prefix("error: ")
-        .unwrap_or_else(|| panic!("{errors}"));
-    assert!(
-        !sentence.trim_end().contains('\n'),
-        "one sentence: {errors}"
-    );
-    sentence.to_owned()
-}
-
-fn json(text: &str) -> serde_json::Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-const COMMANDS: [&str; 5] = ["train", "generate", "merge", "inspect", "completions"];
 
 #[test]
 fn help_has_an_example_for_every_command() {
     let world = World::new();
     for command in COMMANDS {
         let help = succeeds(&world, &[command, "--help"]);
-        assert!(help.contains(&format!("ggpo {command}")), "{help}");
         assert!(help.contains("Example"), "{help}");
+        assert!(
+            help.contains(&format!("  ggpo {command}"))
+                || help.contains(&format!(": ggpo {command}")),
+            "{help}"
+        );
     }
 }
 
 #[test]
 fn wrong_usage_exits_with_2() {
     let world = World::new();
-    for arguments in [
-        &["train"][..],
+    let cases: [&[&str]; 5] = [
+        &["train"],
         &["train", "--out"],
         &["fly"],
         &["merge", "--out", "x"],
-    ] {
+        &["train", "--out", "x", "--method", "magic"],
+    ];
+    for arguments in cases {
         assert_eq!(
-            ggpo(&world, arguments).status.code(),
+            run(&world, arguments).status.code(),
             Some(2),
             "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn an_adapter_is_trained_evaluated_used_and_merged() {
+    let world = World::new();
+    let trained = json(&train(&world, "runs/a", &["--json"]));
+    assert_eq!(trained["steps"], 12);
+    let adapter = PeftAdapter::<f32>::read(world.path("runs/a/adapter")).unwrap();
+    assert_eq!(adapter.config.r, 4);
+    for file in [
+        "config.toml",
+        "labels.json",
+        "metrics.jsonl",
+        "result.json",
+        "checkpoint.bin",
+    ] {
+        assert!(world.path("runs/a").join(file).is_file(), "{file}");
+    }
+    let events = read(&world.path("runs/a/events.out.tfevents.0.ggpo"));
+    assert!(events.windows(10).any(|bytes| bytes == b"train/loss"));
+
+    let scores = json(&succeeds(
+        &world,
+        &["eval", "--run", "runs/a", "test.tsv", "--json"],
+    ));
+    assert_eq!(scores["accuracy"], trained["test"]["classes"]["accuracy"]);
+    assert_eq!(scores["rows"], 20);
+
+    succeeds(
+        &world,
+        &[
+            "predict",
+            "--run",
+            "runs/a",
+            "test.tsv",
+            "--out",
+            "predicted.tsv",
+        ],
+    );
+    let predicted = String::from_utf8(read(&world.path("predicted.tsv"))).unwrap();
+    let mut lines = predicted.lines();
+    assert_eq!(
+        lines.next(),
+        Some("label\tprobability cold\tprobability warm")
+    );
+    let right = String::from_utf8(read(&world.path("test.tsv"))).unwrap();
+    let right = right.lines().skip(1).zip(lines);
+    let hits = right.filter(|(a, b)| a.split('\t').next() == b.split('\t').next());
+    let accuracy = hits.count() as f64 / 20.0;
+    assert_eq!(scores["accuracy"], accuracy);
+
+    succeeds(&world, &["merge", "--run", "runs/a", "--out", "merged"]);
+    let merged = json(&succeeds(
+        &world,
+        &["eval", "--model", "merged", "test.tsv", "--json"],
+    ));
+    assert_eq!(merged["accuracy"], scores["accuracy"]);
+    let loss = |scores: &serde_json::Value| scores["loss"].as_f64().unwrap();
+    // W + s B A is rounded once more.
+    assert!((loss(&merged) - loss(&scores)).abs() < 1e-5);
+    let sentence = refused(&world, &["merge", "--run", "runs/a", "--out", "merged"]);
+    assert!(sentence.contains("merged"), "{sentence}");
+}
+
+#[test]
+fn options_and_the_file_say_the_same() {
+    let world = World::new();
+    train(&world, "by-options", &[]);
+    let description = "epochs = 2\nmodel = \"encoder\"\nbatch_size = 8\n\
+        [task]\ntrain = \"train.tsv\"\ntest = \"test.tsv\"\nmax_length = 24\n\
+        [method]\nadaptation = \"lora\"\nlora = { rank = 4 }\n\
+        perturbation = { sigma = 0.03, beta = 0.01 }\n\
+        [training]\nlearning_rate = 1e-2\n";
+    std::fs::write(world.path("run.toml"), description).unwrap();
+    succeeds(
+        &world,
+        &["train", "run.toml", "--steps", "12", "--out", "by-file"],
+    );
+    let config = |out: &str| read(&world.path(out).join("config.toml"));
+    assert_eq!(config("by-options"), config("by-file"));
+    let result = |out: &str| read(&world.path(out).join("result.json"));
+    assert_eq!(result("by-options"), result("by-file"));
+}
+
+#[test]
+fn full_fine_tuning_writes_a_model() {
+    let world = World::new();
+    train(&world, "full", &["--method", "full"]);
+    let scores = json(&succeeds(
+        &world,
+        &["eval", "--run", "full", "test.tsv", "--json"],
+    ));
+    let model = json(&succeeds(
+        &world,
+        &["eval", "--model", "full/model", "test.tsv", "--json"],
+    ));
+    assert_eq!(scores["loss"], model["loss"]);
+    let config = json(&String::from_utf8(read(&world.path("full/model/config.json"))).unwrap());
+    assert_eq!(config["id2label"]["0"], "cold");
+}
+
+#[test]
+fn an_unfinished_run_goes_on_with_resume_only() {
+    let world = World::new();
+    train(&world, "whole", &["--checkpoint-every", "3"]);
+    train(&world, "parts", &["--checkpoint-every", "3"]);
+    // As if it had been stopped after its last checkpoint.
+    std::fs::remove_file(world.path("parts/result.json")).unwrap();
+    let sentence = refused(&world, &["train", "parts/config.toml", "--out", "parts"]);
+    assert!(sentence.contains("--resume"), "{sentence}");
+    succeeds(&world, &["train", "--out", "parts", "--resume"]);
+    let result = |out: &str| read(&world.path(out).join("result.json"));
+    assert_eq!(result("whole"), result("parts"));
+    let metrics = |out: &str| read(&world.path(out).join("metrics.jsonl"));
+    assert_eq!(metrics("whole"), metrics("parts"));
+    let sentence = refused(
+        &world,
+        &["train", "whole/config.toml", "--out", "new", "--resume"],
+    );
+    assert!(sentence.contains("unfinished run"), "{sentence}");
+}
+
+#[test]
+fn texts_are_generated_and_learnt() {
+    let world = World::new();
+    let arguments = [
+        "generate",
+        "--model",
+        "decoder",
+        "--prompt",
+        "the",
+        "--max-new-tokens",
+        "5",
+        "--json",
+    ];
+    let first = json(&succeeds(&world, &arguments));
+    assert_eq!(first["prompt"], "the");
+    assert_eq!(first, json(&succeeds(&world, &arguments)));
+    std::fs::write(
+        world.path("sums.jsonl"),
+        "{\"prompt\": \"sun\", \"completion\": \"sea\"}\n{\"prompt\": \"rose\", \"completion\": \"iron\"}\n".repeat(10),
+    )
+    .unwrap();
+    succeeds(
+        &world,
+        &[
+            "train",
+            "--model",
+            "decoder",
+            "--task",
+            "completion",
+            "--train",
+            "sums.jsonl",
+            "--method",
+            "lora",
+            "--lr",
+            "3e-2",
+            "--epochs",
+            "20",
+            "--batch-size",
+            "6",
+            "--max-length",
+            "24",
+            "--out",
+            "sums",
+        ],
+    );
+    succeeds(
+        &world,
+        &[
+            "predict",
+            "--run",
+            "sums",
+            "sums.jsonl",
+            "--max-new-tokens",
+            "4",
+            "--out",
+            "answers.tsv",
+        ],
+    );
+    let answers = String::from_utf8(read(&world.path("answers.tsv"))).unwrap();
+    assert_eq!(answers.lines().count(), 21);
+    assert_eq!(answers.lines().nth(1), Some("sea"), "{answers}");
+    assert_eq!(answers.lines().nth(2), Some("iron"), "{answers}");
+}
+
+#[test]
+fn inspect_says_what_things_are() {
+    let world = World::new();
+    train(&world, "run", &[]);
+    let cases = [
+        ("encoder", "model"),
+        ("run", "run"),
+        ("run/adapter", "adapter"),
+        ("run/checkpoint.bin", "checkpoint of a run"),
+        ("encoder/model.safetensors", "tensors"),
+        ("train.tsv", "table"),
+    ];
+    for (path, kind) in cases {
+        let facts = json(&succeeds(&world, &["inspect", path, "--json"]));
+        assert_eq!(facts["kind"], kind, "{path}");
+        let text = succeeds(&world, &["inspect", path]);
+        assert!(text.contains(kind), "{text}");
+    }
+}
+
+#[test]
+fn shells_get_completions_and_pages() {
+    let world = World::new();
+    let bash = succeeds(&world, &["completions", "bash"]);
+    assert!(bash.contains("--learning-rate"), "{bash}");
+    succeeds(&world, &["man", "pages"]);
+    for command in COMMANDS {
+        assert!(
+            world
+                .path("pages")
+                .join(format!("ggpo-{command}.1"))
+                .is_file()
         );
     }
 }

@@ -1,5 +1,7 @@
 //! A tiny model, tokeniser and data set, made on the spot.
 
+#![allow(dead_code, reason = "not every test file uses everything")]
+
 use std::path::{Path, PathBuf};
 
 use ggpo_lora::GgpoConfig;
@@ -144,7 +146,6 @@ pub(crate) fn lora(perturbation: Option<GgpoConfig>) -> MethodConfig {
 }
 
 /// Training of every weight.
-#[allow(dead_code, reason = "not every test file uses it")]
 pub(crate) fn full() -> MethodConfig {
     MethodConfig {
         adaptation: Adaptation::Full,
@@ -154,7 +155,6 @@ pub(crate) fn full() -> MethodConfig {
 }
 
 /// The bytes of a file.
-#[allow(dead_code, reason = "not every test file uses it")]
 pub(crate) fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -1,6 +1,8 @@
 //! `ggpo inspect`: what a model, an adapter, a run, a checkpoint or a data file
 //! holds.
 
+mod table;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,7 @@ use clap::Args;
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_train::model::{ConfigJson, Head, Model};
 use ggpo_train::run::{CHECKPOINT, DESCRIPTION, RunConfig, read_result, summarize_checkpoint};
-use ggpo_train::weights;
+use ggpo_train::{Error, weights};
 use serde_json::{Map, Value, json};
 
 use crate::output::print_json;
@@ -76,6 +78,8 @@ impl Inspect {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("safetensors") => tensors(path)?,
                 Some("bin") => checkpoint(path)?,
+                Some("tsv" | "csv" | "jsonl") => table::facts(path)?,
+                Some("txt") => text(path)?,
                 _ => bail!(
                     "{}: expected a folder, or a file ending in .safetensors, .gguf, .bin, .tsv, \
                      .csv, .jsonl or .txt",
@@ -208,7 +212,7 @@ fn checkpoint(path: &Path) -> Result<Facts> {
 fn tensors(path: &Path) -> Result<Facts> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|error| {
-        ggpo_train::Error::file(path, format!("expected a safetensors file, found {error}"))
+        Error::file(path, format!("expected a safetensors file, found {error}"))
     })?;
     let tensors: BTreeMap<_, _> = header.tensors().into_iter().collect();
     let count: usize = tensors
@@ -223,5 +227,15 @@ fn tensors(path: &Path) -> Result<Facts> {
         .iter()
         .map(|(name, t)| format!("{name} {:?} {}", t.shape, t.dtype));
     facts.add("tensors", lines.collect::<Vec<_>>());
+    Ok(facts)
+}
+
+fn text(path: &Path) -> Result<Facts> {
+    let text = std::fs::read_to_string(path).map_err(|cause| Error::io(path, cause))?;
+    let mut facts = Facts::default();
+    facts.add("kind", "text");
+    facts.add("characters", text.chars().count());
+    facts.add("lines", text.lines().count());
+    facts.add("words", text.split_whitespace().count());
     Ok(facts)
 }
