@@ -1,6 +1,7 @@
 //! Tasks of people who work on the project or audit it.
 
 mod ci;
+mod parity;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -65,6 +66,11 @@ enum Task {
         #[arg(long, default_value = "out/pretrain")]
         work: PathBuf,
     },
+    /// Compare models, gradients, noise and training with reference values.
+    ///
+    /// Exits with 1 if a quantity exceeds its tolerance or cannot be compared.
+    #[command(after_help = "Example: cargo xtask parity crates/ggpo-train/tests/fixtures")]
+    Parity(parity::Arguments),
     /// Everything that continuous integration checks.
     #[command(after_help = "Example: cargo xtask ci")]
     Ci,
@@ -110,6 +116,11 @@ fn execute(task: Task) -> Result<()> {
         }
         Task::Train { config, folder } => train(&config, &folder),
         Task::Pretrain { only, config, work } => make_models(only.as_deref(), &config, &work),
+        Task::Parity(arguments) => match parity::compare(&arguments)? {
+            true => Ok(()),
+            // The report has said what is wrong.
+            false => std::process::exit(1),
+        },
         Task::Ci => ci::check(),
         Task::PeakMemory { config, steps } => {
             run_steps(&RunConfig::read(&config)?, steps)?;

@@ -5,6 +5,7 @@
 //! * [`data`]: tokens, tables and batches.
 //! * [`trainer`]: one optimiser step, from token ids to changed adapters.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
+//! * [`parity`]: everything against values calculated elsewhere.
 //! * [`repro`]: the experiments, many runs, and their report.
 
 pub mod checkpoint;
@@ -16,6 +17,7 @@ pub mod metrics;
 pub mod model;
 pub mod optimizer;
 pub mod parameters;
+pub mod parity;
 pub mod pretrain;
 pub mod progress;
 pub mod repro;
