@@ -61,29 +61,31 @@ use variant::check_rs_lora;
 pub enum Precision {
     /// `f32`, whose every rounding is an error of 6e-8.
     F32,
-    /// `f64`, which leaves the rounding of the stored values: 1e-6 holds ten of
-    /// them.
+    /// `f64`, which leaves the errors of the reference: one rounding where its
+    /// values are stored, and those of the parts that its library calculates in
+    /// `f32` whatever it is told, which are RMS norm and the rotary angles.
     F64,
 }
 
 impl Precision {
-    fn either(self, single: f64, double: f64) -> f64 {
+    /// The tolerance in `f64` is one for all; that in `f32` is given.
+    fn or(self, single: f64) -> f64 {
         match self {
             Precision::F32 => single,
-            Precision::F64 => double,
+            Precision::F64 => 1e-6,
         }
     }
 
     /// For logits, losses and steps of the optimiser: in `f32` some hundred
     /// roundings, through the layers.
     pub fn outputs(self) -> f64 {
-        self.either(2e-5, 1e-6)
+        self.or(2e-5)
     }
 
     /// For gradients, which go through the layers twice, and in which terms
     /// cancel.
     pub fn gradients(self) -> f64 {
-        self.either(1e-4, 1e-6)
+        self.or(1e-4)
     }
 
     /// For norms and deviations: they are made of gradients, and in the Gram
@@ -92,16 +94,17 @@ impl Precision {
         self.gradients()
     }
 
-    /// For the losses of a training: AdamW divides a gradient by its size, so
-    /// that the error of a small one counts as much as that of a large one.
+    /// For the losses of a training: every step starts from the errors of the
+    /// one before.
     pub fn trajectory_losses(self) -> f64 {
-        self.either(1e-4, 1e-6)
+        self.or(1e-4)
     }
 
-    /// For parameters and logits at the end of a training: where the losses
-    /// are means, these are single numbers, ten times further apart.
+    /// For parameters and logits at the end of a training. AdamW divides a
+    /// gradient by its size, so that a small one's error moves its parameter as
+    /// far as a large one's; a loss is the mean over many.
     pub fn trajectory_ends(self) -> f64 {
-        10.0 * self.trajectory_losses()
+        self.or(1e-3)
     }
 }
 
