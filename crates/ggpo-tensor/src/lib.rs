@@ -1,6 +1,7 @@
 //! Dense kernels on `ndarray` views, and random numbers indexed by position.
 //!
-//! This crate is the ground floor: it knows no gradient, no model and no file.
+//! This crate is the ground floor: it knows no gradient, no model and no file
+//! format.
 //!
 //! * [`Scalar`] is everything a kernel may assume of a number, the matrix
 //!   product included; it is implemented for `f32` and `f64`.
@@ -8,6 +9,7 @@
 //!   products with noise added to the rows of the weight on the way.
 //! * [`random`] generates uniform and normal numbers from a key and a position,
 //!   so that any piece of a random matrix can be made again at any time.
+//! * [`mapped`] maps a file into memory, which is here because it needs `unsafe`.
 //!
 //! # Invariants
 //!
@@ -20,6 +22,7 @@ pub mod attention;
 pub mod dropout;
 pub mod embedding;
 pub mod layout;
+pub mod mapped;
 mod math;
 pub mod matmul;
 pub mod norm;

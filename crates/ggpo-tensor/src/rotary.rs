@@ -22,15 +22,16 @@ impl RotaryTable {
     /// # Panics
     /// If `channels` is odd.
     pub fn new(positions: usize, channels: usize, theta: f64) -> Self {
-        assert!(
-            channels.is_multiple_of(2),
-            "{channels} channels cannot be paired"
-        );
-        let half = channels / 2;
+        Self::with_frequencies(positions, &inverse_frequencies(channels, theta))
+    }
+
+    /// Angles for positions `0..positions`: pair c turns by `frequencies[c]`
+    /// radians per position. Heads have twice as many channels.
+    pub fn with_frequencies(positions: usize, frequencies: &[f64]) -> Self {
+        let half = frequencies.len();
         let mut turns = Vec::with_capacity(positions * half);
         for position in 0..positions {
-            for pair in 0..half {
-                let frequency = theta.powf(-2.0 * pair as f64 / channels as f64);
+            for frequency in frequencies {
                 let (sin, cos) = (position as f64 * frequency).sin_cos();
                 turns.push([sin, cos]);
             }
@@ -72,6 +73,21 @@ impl RotaryTable {
         });
         tensor(x.shape(), out)
     }
+}
+
+/// The frequencies `1 / theta^(2 c / channels)` of the pairs c of channels, in
+/// radians per position.
+///
+/// # Panics
+/// If `channels` is odd.
+pub fn inverse_frequencies(channels: usize, theta: f64) -> Vec<f64> {
+    assert!(
+        channels.is_multiple_of(2),
+        "{channels} channels cannot be paired"
+    );
+    (0..channels / 2)
+        .map(|pair| theta.powf(-2.0 * pair as f64 / channels as f64))
+        .collect()
 }
 
 /// Turns some rows, of which row i stands at `position(i)`.

@@ -245,6 +245,7 @@ impl Pretraining {
                 max_position_embeddings: self.positions,
                 rms_norm_eps: 1e-6,
                 rope_theta: 10_000.0,
+                rope_scaling: None,
                 tie_word_embeddings: true,
             }),
         }

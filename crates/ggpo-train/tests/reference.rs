@@ -12,10 +12,13 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 /// and B twice (4), and six quantities of its layers.
 const CASE: usize = 16;
 /// Families of the fixtures, and how many quantities they have.
-const FAMILIES: [(&str, usize); 2] = [
+const FAMILIES: [(&str, usize); 5] = [
     // BERT's classifier is trained too, and has two gradients.
     ("bert", CASE + 2),
+    ("gpt2", CASE),
     ("llama", CASE),
+    ("t5", CASE),
+    ("t5_gated", CASE),
 ];
 /// Files, and how many quantities they have.
 const FILES: [(&str, usize); 4] = [
@@ -267,15 +270,18 @@ fn what_is_missing_or_left_over_is_an_error() {
         });
         assert!(text.contains(&format!("found also {key}")), "{text}");
     }
-    for file in [
-        "case.safetensors",
-        "model/config.json",
-        "model/model.safetensors",
-        "adapter/adapter_config.json",
-        "adapter/adapter_model.safetensors",
+    for (file, named) in [
+        ("case.safetensors", "case.safetensors"),
+        ("model/config.json", "model/config.json"),
+        ("model/model.safetensors", "expected model.safetensors"),
+        ("adapter/adapter_config.json", "adapter_config.json"),
+        (
+            "adapter/adapter_model.safetensors",
+            "adapter_model.safetensors",
+        ),
     ] {
         let text = error(|family| std::fs::remove_file(family.join(file)).unwrap());
-        assert!(text.contains(file), "{text}");
+        assert!(text.contains(named), "{text}");
     }
 }
 

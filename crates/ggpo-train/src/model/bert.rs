@@ -5,7 +5,7 @@ use ggpo_tensor::Scalar;
 use ggpo_tensor::attention::AttentionMask;
 use serde::{Deserialize, Serialize};
 
-use super::{Graph, Head, ParameterSpec, Start, linear_spec, norm_spec};
+use super::{Extra, Graph, Head, ParameterSpec, Start, is_in, linear_spec, norm_spec};
 use crate::data::Batch;
 
 /// Shape of a BERT encoder, under the names of its `config.json`.
@@ -99,6 +99,28 @@ impl BertConfig {
             }
         }
         all
+    }
+
+    /// What a stored tensor is that is not a parameter.
+    pub(super) fn extra(&self, name: &str, head: Head) -> Option<Extra> {
+        let other_heads: &[&str] = match (head, name) {
+            // The numbers 0, 1, 2, ...
+            (_, "bert.embeddings.position_ids") => return Some(Extra::Unused),
+            (Head::Tokens, "cls.predictions.decoder.weight") => {
+                return Some(Extra::CopyOf("bert.embeddings.word_embeddings.weight"));
+            }
+            (Head::Tokens, "cls.predictions.decoder.bias") => {
+                return Some(Extra::CopyOf("cls.predictions.bias"));
+            }
+            (Head::Tokens, _) => &[
+                "bert.pooler",
+                "classifier",
+                "cls.seq_relationship",
+                "qa_outputs",
+            ],
+            (Head::Classes(_) | Head::Value, _) => &["cls", "qa_outputs"],
+        };
+        is_in(name, other_heads).then_some(Extra::Unused)
     }
 
     /// Final states, batch x time x width.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ggpo_autograd::{Var, ops};
 use ggpo_tensor::Scalar;
 use ggpo_tensor::attention::AttentionMask;
-use ggpo_tensor::rotary::RotaryTable;
+use ggpo_tensor::rotary::{RotaryTable, inverse_frequencies};
 
-use super::{Graph, Head, ParameterSpec, Start, linear_spec, norm_spec};
+use super::{Extra, Graph, Head, ParameterSpec, Start, is_in, linear_spec, norm_spec};
 use crate::data::Batch;
 
 /// Shape of a Llama decoder, under the names of its `config.json`.
@@ -33,8 +33,60 @@ pub struct LlamaConfig {
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// How the rotary frequencies are changed for longer sequences.
+    pub rope_scaling: Option<RopeScaling>,
     /// Whether the output head is the token embedding.
     pub tie_word_embeddings: bool,
+}
+
+/// A change of the rotary frequencies after pre-training, so that a model
+/// reads longer sequences, under the names of `config.json`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RopeScaling {
+    /// Every frequency divided by the factor, that is, positions interpolated
+    /// (Chen and others 2023).
+    Linear {
+        /// How many times longer the sequences become.
+        factor: f64,
+    },
+    /// Low frequencies divided by the factor, high ones kept (Llama 3.1).
+    Llama3 {
+        /// What low frequencies are divided by.
+        factor: f64,
+        /// A frequency that turns fewer times than this in the original length
+        /// is low.
+        low_freq_factor: f64,
+        /// One that turns more often than this is high.
+        high_freq_factor: f64,
+        /// The longest sequence of the pre-training, in tokens.
+        original_max_position_embeddings: usize,
+    },
+}
+
+impl RopeScaling {
+    /// The changed frequency, in radians per position.
+    ///
+    /// For `Llama3`, with `turns = length frequency / (2 pi)` in the original
+    /// length, `keep = (turns - low) / (high - low)` held within 0 and 1:
+    ///
+    /// ```text
+    /// keep frequency + (1 - keep) frequency / factor
+    /// ```
+    pub fn apply(&self, frequency: f64) -> f64 {
+        match *self {
+            RopeScaling::Linear { factor } => frequency / factor,
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor: low,
+                high_freq_factor: high,
+                original_max_position_embeddings: length,
+            } => {
+                let turns = length as f64 * frequency / std::f64::consts::TAU;
+                let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                keep * frequency + (1.0 - keep) * frequency / factor
+            }
+        }
+    }
 }
 
 impl LlamaConfig {
@@ -95,6 +147,20 @@ impl LlamaConfig {
         all
     }
 
+    /// What a stored tensor is that is not a parameter.
+    pub(super) fn extra(&self, name: &str, head: Head) -> Option<Extra> {
+        let other_heads: &[&str] = match head {
+            Head::Tokens if self.tie_word_embeddings && name == "lm_head.weight" => {
+                return Some(Extra::CopyOf("model.embed_tokens.weight"));
+            }
+            Head::Tokens => &["score"],
+            Head::Classes(_) | Head::Value => &["lm_head"],
+        };
+        // The rotary frequencies, which are calculated here.
+        let buffer = name.ends_with(".rotary_emb.inv_freq");
+        (buffer || is_in(name, other_heads)).then_some(Extra::Unused)
+    }
+
     /// Final states, batch x time x width.
     pub(super) fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
         let table = graph.parameter("model.embed_tokens.weight");
@@ -103,12 +169,22 @@ impl LlamaConfig {
             causal: true,
             keys: Some(batch.attention.clone()),
         };
-        let rotary = RotaryTable::new(batch.shape[1], self.head_dim, self.rope_theta);
-        let rotary = Arc::new(rotary);
+        let rotary = Arc::new(self.rotary_table(batch.shape[1]));
         for layer in 0..self.num_hidden_layers {
             x = self.forward_block(graph, &x, &self.block(layer), &mask, &rotary);
         }
         self.norm(graph, &x, "model.norm")
+    }
+
+    /// The rotary angles of the first `positions` positions.
+    fn rotary_table(&self, positions: usize) -> RotaryTable {
+        let mut frequencies = inverse_frequencies(self.head_dim, self.rope_theta);
+        if let Some(scaling) = &self.rope_scaling {
+            for frequency in &mut frequencies {
+                *frequency = scaling.apply(*frequency);
+            }
+        }
+        RotaryTable::with_frequencies(positions, &frequencies)
     }
 
     fn forward_block<T: Scalar>(

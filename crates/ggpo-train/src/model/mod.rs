@@ -3,11 +3,17 @@
 //! A model's forward pass asks a [`Graph`] for parameters and linear layers by
 //! name. Whether a linear layer carries an adapter, and whether noise acts on
 //! its weight, is the graph's business: the model does not know.
+//!
+//! The dropout that a base model was pre-trained with is not applied, whatever
+//! its `config.json` says; only the adapters have dropout.
 
 mod bert;
 mod config;
+mod files;
+mod gpt2;
 mod graph;
 mod llama;
+mod t5;
 
 use std::path::Path;
 
@@ -16,9 +22,13 @@ use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::{Scalar, Tensor, tensor};
 
 pub use bert::BertConfig;
+pub use config::ConfigJson;
+pub(crate) use files::Extra;
+pub use gpt2::Gpt2Config;
 pub use graph::{Adapters, Graph};
 pub(crate) use graph::{lora_a, lora_b};
-pub use llama::LlamaConfig;
+pub use llama::{LlamaConfig, RopeScaling};
+pub use t5::T5Config;
 
 use crate::Result;
 use crate::data::Batch;
@@ -40,6 +50,11 @@ pub enum Body {
     Bert(BertConfig),
     /// Decoder with rotary positions, RMS norm before each block, SwiGLU.
     Llama(LlamaConfig),
+    /// Decoder with learned positions and layer norm before each block.
+    Gpt2(Gpt2Config),
+    /// Encoder and decoder with relative positions and RMS norm before each
+    /// block.
+    T5(T5Config),
 }
 
 /// What a model predicts.
@@ -94,16 +109,26 @@ impl Model {
     /// Reads `config.json` of a model folder, for the given head.
     ///
     /// # Errors
-    /// If the file cannot be read, or describes something this project does not
-    /// calculate.
+    /// If the file cannot be read, has a field that is not known, describes
+    /// something this project does not calculate, or a family without such a
+    /// head.
     pub fn read(folder: &Path, head: Head) -> Result<Self> {
-        let body = config::read(&folder.join("config.json"))?;
-        Ok(Model { body, head })
+        ConfigJson::read(folder)?.model(folder, head)
     }
 
-    /// Writes `config.json` as text.
+    /// As [`read`](Self::read), with the head that `config.json` names.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read) and [`ConfigJson::head`].
+    pub fn open(folder: &Path) -> Result<Self> {
+        let config = ConfigJson::read(folder)?;
+        config.model(folder, config.head()?)
+    }
+
+    /// `config.json` of a new model as text, [`ConfigJson::text_for`] being
+    /// that of a model made from another.
     pub fn config_json(&self) -> String {
-        config::to_json(self)
+        config::new_text(self)
     }
 
     /// All parameters, in the order of the forward pass.
@@ -111,6 +136,8 @@ impl Model {
         match &self.body {
             Body::Bert(config) => config.specification(self.head),
             Body::Llama(config) => config.specification(self.head),
+            Body::Gpt2(config) => config.specification(self.head),
+            Body::T5(config) => config.specification(),
         }
     }
 
@@ -119,26 +146,30 @@ impl Model {
         match &self.body {
             Body::Bert(config) => config.block_linears(),
             Body::Llama(config) => config.block_linears(),
+            Body::Gpt2(config) => config.block_linears(),
+            Body::T5(config) => config.block_linears(),
         }
     }
 
     /// Names of the head's own modules, new for every task and always trained.
     pub fn head_modules(&self) -> Vec<String> {
-        match (&self.body, self.head) {
-            (Body::Bert(_), Head::Classes(_) | Head::Value) => {
+        match (self.head, &self.body) {
+            (Head::Tokens, _) => vec![],
+            (Head::Classes(_) | Head::Value, Body::Bert(_)) => {
                 vec!["bert.pooler.dense".to_owned(), "classifier".to_owned()]
             }
-            (Body::Bert(_), Head::Tokens) => vec![],
-            (Body::Llama(_), Head::Classes(_) | Head::Value) => vec!["score".to_owned()],
-            (Body::Llama(_), Head::Tokens) => vec![],
+            (Head::Classes(_) | Head::Value, _) => vec!["score".to_owned()],
         }
     }
 
-    /// The longest sequence the model can read, in tokens.
+    /// The longest sequence the model can read, in tokens; the largest number
+    /// there is for T5, whose relative positions have no end.
     pub fn positions(&self) -> usize {
         match &self.body {
             Body::Bert(config) => config.max_position_embeddings,
             Body::Llama(config) => config.max_position_embeddings,
+            Body::Gpt2(config) => config.n_positions,
+            Body::T5(_) => usize::MAX,
         }
     }
 
@@ -147,6 +178,8 @@ impl Model {
         match &self.body {
             Body::Bert(config) => config.vocab_size,
             Body::Llama(config) => config.vocab_size,
+            Body::Gpt2(config) => config.vocab_size,
+            Body::T5(config) => config.vocab_size,
         }
     }
 
@@ -219,15 +252,29 @@ impl Model {
         ops::cross_entropy(&self.head_logits(graph, states), &targets)
     }
 
-    /// Final states: batch x width where one answer per row is predicted (the state
-    /// that speaks for the row), else (batch * time) x width.
-    fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
-        let [rows, time] = batch.shape;
-        let states = match &self.body {
+    /// Final states of the body, before any head: batch x time x width. Those
+    /// of a decoder are after its last normalisation; for T5 they are those of
+    /// the decoder.
+    ///
+    /// # Panics
+    /// If a T5 model is given a batch without input for the decoder. This holds
+    /// for [`logits`](Self::logits) and [`loss`](Self::loss) too.
+    pub fn hidden_states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        match &self.body {
             Body::Bert(config) => config.states(graph, batch),
             Body::Llama(config) => config.states(graph, batch),
+            Body::Gpt2(config) => config.states(graph, batch),
+            Body::T5(config) => config.states(graph, batch),
+        }
+    }
+
+    /// The states that the head reads: batch x width where one answer per row is
+    /// predicted (the state that speaks for the row), else (batch * time) x width.
+    fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        let states = self.hidden_states(graph, batch);
+        let &[rows, time, width] = states.shape() else {
+            panic!("states of shape {:?}", states.shape())
         };
-        let width = states.shape()[2];
         let states = ops::reshape(&states, &[rows * time, width]);
         match (self.head, &self.body) {
             (Head::Tokens, _) => states,
@@ -235,7 +282,7 @@ impl Model {
                 let first: Vec<usize> = (0..rows).map(|row| row * time).collect();
                 ops::embedding(&states, &first, &[rows])
             }
-            (Head::Classes(_) | Head::Value, Body::Llama(_)) => {
+            (Head::Classes(_) | Head::Value, _) => {
                 let last: Vec<usize> = batch
                     .attention
                     .rows()
@@ -254,6 +301,8 @@ impl Model {
         match &self.body {
             Body::Bert(config) => config.head_logits(graph, self.head, states),
             Body::Llama(config) => config.head_logits(graph, self.head, states),
+            Body::Gpt2(config) => config.head_logits(graph, self.head, states),
+            Body::T5(config) => config.head_logits(graph, states),
         }
     }
 
@@ -302,4 +351,12 @@ fn norm_spec(module: &str, width: usize, bias: bool) -> impl Iterator<Item = Par
         start: Start::Zeros,
     });
     std::iter::once(weight).chain(bias)
+}
+
+/// Whether a parameter belongs to one of the modules.
+pub(crate) fn is_in(parameter: &str, modules: &[impl AsRef<str>]) -> bool {
+    modules.iter().any(|module| {
+        let rest = parameter.strip_prefix(module.as_ref());
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    })
 }

@@ -1,18 +1,23 @@
 //! The batch of a case.
 
 use ndarray::Array2;
+use serde_json::Value;
 
 use super::reference::{Integers, Reference};
 use crate::Result;
-use crate::data::Batch;
-use crate::model::{Body, Head, Model};
+use crate::data::{Batch, DecoderInput};
+use crate::model::{Body, ConfigJson, Head, Model};
 
 /// The label of a position that does not count.
 const IGNORED: i64 = -100;
 
 /// Takes the batch out of a case: `input_ids`, `attention_mask`, `labels`, and
 /// `token_type_ids` for a model that has kinds of segment.
-pub(super) fn take_batch(reference: &mut Reference, model: &Model) -> Result<Batch> {
+pub(super) fn take_batch(
+    reference: &mut Reference,
+    model: &Model,
+    config: &ConfigJson,
+) -> Result<Batch> {
     let ids = reference.take_integers("input_ids")?;
     let [rows, time] = match *ids.shape {
         [rows, time] if rows > 0 && time > 0 => [rows, time],
@@ -25,12 +30,13 @@ pub(super) fn take_batch(reference: &mut Reference, model: &Model) -> Result<Bat
             ));
         }
     };
-    if time > model.positions() {
-        let problem = format!(
-            "input_ids: expected at most {} positions, found {time}",
-            model.positions()
-        );
-        return Err(reference.error(problem));
+    // Rotary and relative positions have no end.
+    let learned = matches!(model.body, Body::Bert(_) | Body::Gpt2(_));
+    if learned && time > model.positions() {
+        let (limit, key) = (model.positions(), "input_ids");
+        return Err(reference.error(format!(
+            "{key}: expected at most {limit} positions, found {time}"
+        )));
     }
     let ids = indices(reference, "input_ids", &ids, model.vocabulary())?;
     let mask = take_aligned(reference, "attention_mask", [rows, time])?;
@@ -51,11 +57,16 @@ pub(super) fn take_batch(reference: &mut Reference, model: &Model) -> Result<Bat
         values: Vec::new(),
         decoder: None,
     };
-    take_labels(reference, model, &mut batch)?;
+    take_labels(reference, model, config, &mut batch)?;
     Ok(batch)
 }
 
-fn take_labels(reference: &mut Reference, model: &Model, batch: &mut Batch) -> Result<()> {
+fn take_labels(
+    reference: &mut Reference,
+    model: &Model,
+    config: &ConfigJson,
+    batch: &mut Batch,
+) -> Result<()> {
     let [rows, time] = batch.shape;
     match (&model.body, model.head) {
         (_, Head::Value) => {
@@ -74,7 +85,28 @@ fn take_labels(reference: &mut Reference, model: &Model, batch: &mut Batch) -> R
             let labels = take_aligned(reference, "labels", [rows])?;
             batch.targets = targets(reference, &labels, classes)?;
         }
-        // The mask's tokens stand where they are predicted.
+        (Body::T5(_), Head::Tokens) => {
+            let labels = reference.take_integers("labels")?;
+            let time = match *labels.shape {
+                [found, time] if found == rows && time > 0 => time,
+                _ => {
+                    return Err(wrong_shape(
+                        reference,
+                        "labels",
+                        "batch x time",
+                        &labels.shape,
+                    ));
+                }
+            };
+            batch.targets = targets(reference, &labels, model.vocabulary())?;
+            let ids = shifted(&batch.targets, time, config);
+            let ids = indices(reference, "decoder input", &ids, model.vocabulary())?;
+            batch.decoder = Some(DecoderInput {
+                shape: [rows, time],
+                ids,
+            });
+        }
+        // The masked tokens are predicted where they stood.
         (Body::Bert(_), Head::Tokens) => {
             let labels = take_aligned(reference, "labels", [rows, time])?;
             batch.targets = targets(reference, &labels, model.vocabulary())?;
@@ -97,6 +129,21 @@ fn take_labels(reference: &mut Reference, model: &Model, batch: &mut Batch) -> R
         return Err(reference.error("labels: expected one that counts, found none"));
     }
     Ok(())
+}
+
+/// What the decoder reads: the start token, then the targets but the last,
+/// those that do not count being padding.
+fn shifted(targets: &[Option<usize>], time: usize, config: &ConfigJson) -> Integers {
+    let token = |name| config.fields().get(name).and_then(Value::as_i64);
+    let pad = token("pad_token_id").unwrap_or(0);
+    let start = token("decoder_start_token_id").unwrap_or(pad);
+    let id = |target: &Option<usize>| target.map_or(pad, |target| target as i64);
+    let rows = targets.chunks(time);
+    let values = rows.flat_map(|row| std::iter::once(start).chain(row[..time - 1].iter().map(id)));
+    Integers {
+        shape: vec![targets.len() / time, time],
+        values: values.collect(),
+    }
 }
 
 fn wrong_shape(reference: &Reference, key: &str, expected: &str, found: &[usize]) -> crate::Error {

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use ggpo_autograd::Tape;
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_tensor::{RowPerturbation, Scalar, Tensor, flat, tensor};
-use serde_json::Value;
 
 use super::batch::take_batch;
 use super::reference::Reference;
 use crate::data::Batch;
-use crate::model::{Adapters, Graph, Head, Model, lora_a, lora_b};
+use crate::model::{Adapters, ConfigJson, Graph, Model, lora_a, lora_b};
 use crate::parameters::Parameters;
 use crate::weights::load;
 use crate::{Error, Result};
@@ -50,7 +49,7 @@ impl<T: Scalar> Family<T> {
     /// Reads a folder, and takes the batch out of its case.
     pub(super) fn read(name: &str, folder: &Path, case: &mut Reference) -> Result<Self> {
         let model_folder = folder.join("model");
-        let model = Model::read(&model_folder, head(&model_folder.join("config.json"))?)?;
+        let model = Model::open(&model_folder)?;
         let loaded = load::<T>(&model_folder, &model)?;
         if let Some(missing) = loaded.missing.first() {
             let problem = format!("expected a tensor named {}, found none", missing.name);
@@ -84,7 +83,7 @@ impl<T: Scalar> Family<T> {
         }
         Ok(Family {
             name: name.to_owned(),
-            batch: take_batch(case, &model)?,
+            batch: take_batch(case, &model, &ConfigJson::read(&model_folder)?)?,
             model,
             parameters: loaded.parameters,
             adapters: without_dropout(adapter.adapters),
@@ -208,22 +207,4 @@ fn without_dropout<T>(mut adapters: Adapters<T>) -> Adapters<T> {
         adapter.dropout = 0.0;
     }
     adapters
-}
-
-/// The head that a configuration names.
-fn head(path: &Path) -> Result<Head> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
-    let config: Value = serde_json::from_str(&text)
-        .map_err(|error| Error::file(path, format!("expected JSON, found {error}")))?;
-    let architecture = config["architectures"][0].as_str().unwrap_or_default();
-    if !architecture.ends_with("ForSequenceClassification") {
-        return Ok(Head::Tokens);
-    }
-    let labels = config["id2label"]
-        .as_object()
-        .map_or(2, serde_json::Map::len);
-    Ok(match labels {
-        1 => Head::Value,
-        _ => Head::Classes(labels),
-    })
 }

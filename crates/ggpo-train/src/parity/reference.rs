@@ -30,26 +30,31 @@ pub(super) struct Reference {
 
 impl Reference {
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let numbers = read_safetensors(path)?;
+        let numbers: BTreeMap<String, Tensor<f64>> = read_safetensors(path)?;
         let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
         let wrong =
             |error| Error::file(path, format!("expected a safetensors file, found {error}"));
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
         let file = SafeTensors::deserialize(&bytes).map_err(wrong)?;
-        let integers = file
-            .tensors()
-            .into_iter()
-            .filter(|(_, view)| view.dtype() == Dtype::I64)
-            .map(|(key, view)| {
-                let (words, _) = view.data().as_chunks::<8>();
-                let values = words.iter().map(|word| i64::from_le_bytes(*word)).collect();
-                let shape = view.shape().to_vec();
-                (key, Integers { shape, values })
-            });
+        let mut integers = BTreeMap::new();
+        for (key, view) in file.tensors() {
+            if numbers.contains_key(&key) {
+                continue;
+            }
+            if view.dtype() != Dtype::I64 {
+                let found = view.dtype();
+                let problem = format!("{key}: expected floating point or I64, found {found}");
+                return Err(Error::file(path, problem));
+            }
+            let (words, _) = view.data().as_chunks::<8>();
+            let values = words.iter().map(|word| i64::from_le_bytes(*word)).collect();
+            let shape = view.shape().to_vec();
+            integers.insert(key, Integers { shape, values });
+        }
         Ok(Reference {
             path: path.to_path_buf(),
             numbers,
-            integers: integers.collect(),
+            integers,
             metadata: header.metadata().clone().into_iter().flatten().collect(),
         })
     }

@@ -15,7 +15,7 @@ use super::{Keep, RESULT, RunResult};
 use crate::data::Batch;
 use crate::evaluation::{Scores, evaluate};
 use crate::method::Adaptation;
-use crate::model::{Head, INITIALIZER_RANGE, Model};
+use crate::model::{INITIALIZER_RANGE, Model};
 use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerState};
 use crate::weights::{self, Precision};
 use crate::{Error, Result, checkpoint};
@@ -242,19 +242,16 @@ impl<'a> Session<'a> {
             std::fs::remove_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
         }
         let lora = &self.config.method.lora;
-        let task_type = match trainer.model().head {
-            Head::Classes(_) | Head::Value => "SEQ_CLS",
-            Head::Tokens => "CAUSAL_LM",
-        };
-        let config = PeftConfig::new(
+        let mut config = PeftConfig::new(
             lora.rank,
             lora.alpha,
             lora.scaling,
             trainer.adapters().keys().cloned().collect(),
             trainer.model().head_modules(),
-            Some(task_type.to_owned()),
+            Some(trainer.model().peft_task_type().to_owned()),
             self.config.model.display().to_string(),
         );
+        config.fan_in_fan_out = trainer.model().fan_in_fan_out();
         let heads = trainer.model().head_modules();
         let saved = trainer
             .parameters()

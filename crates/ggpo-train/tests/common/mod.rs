@@ -71,6 +71,7 @@ impl World {
             max_position_embeddings: 32,
             rms_norm_eps: 1e-6,
             rope_theta: 1e4,
+            rope_scaling: None,
             tie_word_embeddings: true,
         });
         for (name, body) in [("encoder", encoder), ("decoder", decoder)] {
