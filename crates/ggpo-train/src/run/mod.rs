@@ -1,7 +1,7 @@
 //! One training run: described by one TOML file, writing one folder.
 //!
 //! The folder holds `config.toml` (the resolved description), `metrics.jsonl`
-//! (one line per step and per evaluation), `adapter/` or `model.safetensors`,
+//! (one line per step and per evaluation), `adapter/` or `model/`,
 //! `checkpoint.bin`, and at the end `result.json`. A run that was stopped goes
 //! on from its checkpoint to the same bits.
 

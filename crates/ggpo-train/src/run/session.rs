@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ggpo_lora::NoiseStatistics;
-use ggpo_lora::files::write_atomically;
+use ggpo_lora::files::{write_atomically, write_folder_atomically};
 use ggpo_lora::peft::{PeftAdapter, PeftConfig};
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use super::{Keep, RESULT, RunResult};
 use crate::data::Batch;
 use crate::evaluation::{Scores, evaluate};
 use crate::method::Adaptation;
-use crate::model::{INITIALIZER_RANGE, Model};
+use crate::model::{ConfigJson, INITIALIZER_RANGE, Model};
 use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerState};
 use crate::weights::{self, Precision};
 use crate::{Error, Result, checkpoint};
@@ -233,14 +233,10 @@ impl<'a> Session<'a> {
     fn save_weights(&self) -> Result<()> {
         let trainer = &self.trainer;
         if self.config.method.adaptation == Adaptation::Full {
-            let path = self.folder.join("model.safetensors");
-            let bytes = weights::to_safetensors(trainer.parameters(), Precision::F32);
-            return write_atomically(&path, &bytes).map_err(|source| Error::io(path, source));
+            return self.save_model();
         }
         let folder = self.folder.join("adapter");
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
-        }
+        remove_folder_if_there(&folder)?;
         let lora = &self.config.method.lora;
         let mut config = PeftConfig::new(
             lora.rank,
@@ -269,6 +265,31 @@ impl<'a> Session<'a> {
             saved_modules: saved,
         };
         Ok(adapter.write(&folder)?)
+    }
+
+    /// Writes the whole model as a folder like the one it came from.
+    fn save_model(&self) -> Result<()> {
+        let (base, model) = (&self.config.model, self.trainer.model());
+        let tensors = weights::stored_tensors(model, self.trainer.parameters());
+        let weights = weights::to_safetensors(&tensors, Precision::F32);
+        let config = ConfigJson::read(base)?.text_for(model, &[], Precision::F32);
+        let path = base.join("tokenizer.json");
+        let tokenizer = std::fs::read(&path).map_err(|source| Error::io(path, source))?;
+        let folder = self.folder.join("model");
+        remove_folder_if_there(&folder)?;
+        let files = [
+            ("config.json", config.as_bytes()),
+            ("model.safetensors", &weights),
+            ("tokenizer.json", &tokenizer),
+        ];
+        write_folder_atomically(&folder, &files).map_err(|source| Error::io(folder, source))
+    }
+}
+
+fn remove_folder_if_there(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, error)),
+        _ => Ok(()),
     }
 }
 
