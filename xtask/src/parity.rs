@@ -9,7 +9,10 @@ use ggpo_train::parity::{Precision, check_folder};
 pub(crate) struct Arguments {
     /// Folder with one folder per family: model/, adapter/, case.safetensors.
     folder: PathBuf,
-    /// Calculate in double precision, with its tolerances.
+    /// Calculate in double precision, to 1e-6.
+    ///
+    /// Transformers has RMS norm in single precision even in a double model, so
+    /// that reference values of T5 and Llama can themselves be further off.
     #[arg(long)]
     f64: bool,
     /// Print one JSON object per quantity instead of a table.

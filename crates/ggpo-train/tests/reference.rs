@@ -61,14 +61,28 @@ fn everything_agrees_in_single_precision() {
     assert!(report.agrees(), "{report}");
 }
 
-/// One quantity is 1.04e-6 from the reference instead of 1e-6: the reference
-/// has RMS norm and rotary angles in single precision. With both in double
-/// precision PyTorch, too, is that far from it.
+/// Sections that the reference has with errors of its own above 1e-6, and how
+/// far ours may be from it. Transformers takes RMS norm (and Llama's rotary
+/// angles) in single precision even in a double model, and T5's scores without a
+/// scale amplify that. With these parts in double precision it agrees with ours
+/// to 1.2e-7 in every quantity, of which 6e-8 is the rounding of stored values.
+const SINGLE_PRECISION_PARTS: [(&str, f64); 3] = [
+    ("t5", 2e-6),
+    ("t5_gated", 3.5e-6),
+    ("variants/rslora", 1.1e-6),
+];
+
 #[test]
 fn everything_agrees_in_double_precision() {
     let report = check(&fixtures(), Precision::F64);
     assert_complete(&report);
-    assert_eq!(exceeding(&report), ["variants/rslora: grad lora_A"]);
+    for row in report.exceeding() {
+        let own = SINGLE_PRECISION_PARTS
+            .iter()
+            .find(|(section, _)| *section == row.family);
+        let limit = own.map_or(row.tolerance, |(_, limit)| *limit);
+        assert!(row.relative <= limit, "{row:?}");
+    }
 }
 
 /// A copy of some of the fixtures.

@@ -62,8 +62,9 @@ pub enum Precision {
     /// `f32`, whose every rounding is an error of 6e-8.
     F32,
     /// `f64`, which leaves the errors of the reference: one rounding where its
-    /// values are stored, and those of the parts that its library calculates in
-    /// `f32` whatever it is told, which are RMS norm and the rotary angles.
+    /// values are stored, and in Llama and T5 those of RMS norm and of the rotary
+    /// angles, which Transformers calculates in `f32` whatever it is told. The
+    /// latter can exceed the tolerance: T5's scores amplify them to 1e-5.
     F64,
 }
 
