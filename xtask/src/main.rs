@@ -2,6 +2,7 @@
 
 mod ci;
 mod fetch;
+mod parity;
 mod peft_check;
 
 use std::path::PathBuf;
@@ -78,6 +79,11 @@ enum Task {
         after_help = "Examples: cargo xtask peft-check\n          cargo xtask peft-check --run experiments/spam-ggpo.toml"
     )]
     PeftCheck(peft_check::Arguments),
+    /// Compare models, gradients, noise and training with reference values.
+    ///
+    /// Exits with 1 if a quantity exceeds its tolerance or cannot be compared.
+    #[command(after_help = "Example: cargo xtask parity crates/ggpo-train/tests/fixtures")]
+    Parity(parity::Arguments),
     /// Everything that continuous integration checks.
     #[command(after_help = "Example: cargo xtask ci")]
     Ci,
@@ -125,6 +131,11 @@ fn execute(task: Task) -> Result<()> {
         Task::Pretrain { only, config, work } => make_models(only.as_deref(), &config, &work),
         Task::Fetch(arguments) => fetch::fetch(&arguments),
         Task::PeftCheck(arguments) => peft_check::check(&arguments),
+        Task::Parity(arguments) => match parity::compare(&arguments)? {
+            true => Ok(()),
+            // The report has said what is wrong.
+            false => std::process::exit(1),
+        },
         Task::Ci => ci::check(),
         Task::PeakMemory { config, steps } => {
             run_steps(&RunConfig::read(&config)?, steps)?;

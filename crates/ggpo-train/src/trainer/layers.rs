@@ -10,10 +10,10 @@ use crate::model::{lora_a, lora_b};
 use crate::parameters::Parameters;
 
 /// The adapted layers, as the perturbation sees them.
-pub(super) struct Layers<'a, T> {
-    pub(super) parameters: &'a Parameters<T>,
-    pub(super) adapters: Vec<(&'a String, &'a Adapter<T>)>,
-    pub(super) gradients: &'a BTreeMap<String, Tensor<T>>,
+pub(crate) struct Layers<'a, T> {
+    pub(crate) parameters: &'a Parameters<T>,
+    pub(crate) adapters: Vec<(&'a String, &'a Adapter<T>)>,
+    pub(crate) gradients: &'a BTreeMap<String, Tensor<T>>,
 }
 
 impl<T: Scalar> AdaptedLayers<T> for Layers<'_, T> {

@@ -15,6 +15,7 @@ use ggpo_tensor::{Scalar, Tensor, flat, tensor};
 use serde::{Deserialize, Serialize};
 
 pub use layers::GradientAudit;
+pub(crate) use layers::Layers;
 pub use state::{StoredTensor, TrainerState};
 
 use crate::data::Batch;
@@ -23,7 +24,6 @@ use crate::optimizer::{AdamW, AdamWConfig, Real, clip_by_global_norm};
 use crate::parameters::Parameters;
 use crate::schedule::Schedule;
 use crate::{Error, Result};
-use layers::Layers;
 use state::store;
 
 /// Settings of the optimisation.

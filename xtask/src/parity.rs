@@ -1,0 +1,45 @@
+//! Comparing models and methods with values calculated elsewhere.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use ggpo_train::parity::{Precision, check_folder};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Folder with one folder per family: model/, adapter/, case.safetensors.
+    folder: PathBuf,
+    /// Calculate in double precision, to 1e-6.
+    ///
+    /// Transformers has RMS norm in single precision even in a double model, so
+    /// that reference values of T5 and Llama can themselves be further off.
+    #[arg(long)]
+    f64: bool,
+    /// Print one JSON object per quantity instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares and prints. Returns whether everything agrees.
+pub(crate) fn compare(arguments: &Arguments) -> Result<bool> {
+    let precision = match arguments.f64 {
+        true => Precision::F64,
+        false => Precision::F32,
+    };
+    let report = check_folder(&arguments.folder, precision)?;
+    for error in &report.errors {
+        eprintln!("error: {error}");
+    }
+    if arguments.json {
+        for row in &report.rows {
+            println!("{}", serde_json::to_string(row).context("a row as JSON")?);
+        }
+        for note in &report.notes {
+            eprintln!("{}: {}", note.family, note.text);
+        }
+        eprintln!("{}", report.summary());
+    } else {
+        print!("{report}");
+    }
+    Ok(report.agrees())
+}
