@@ -263,6 +263,52 @@ pub(crate) fn largest<T: Scalar>(row: &[T]) -> usize {
 mod tests {
     use super::*;
 
+    fn classes(accuracy: f64, matthews: f64, loss: f64) -> Scores {
+        let classes = ClassScores {
+            accuracy,
+            matthews,
+            f1: 0.5,
+            binary_f1: None,
+        };
+        Scores {
+            loss,
+            classes: Some(classes),
+            regression: None,
+        }
+    }
+
+    #[test]
+    fn the_metric_decides_and_then_the_loss() {
+        let (a, b) = (classes(0.9, 0.1, 2.0), classes(0.8, 0.2, 1.0));
+        assert!(a.better_than(&b, Metric::Accuracy) && !b.better_than(&a, Metric::Accuracy));
+        assert!(b.better_than(&a, Metric::Matthews) && !a.better_than(&b, Metric::Matthews));
+        assert!(b.better_than(&a, Metric::Loss));
+        // Equal by F1, and without any correlation.
+        assert!(b.better_than(&a, Metric::F1) && !a.better_than(&b, Metric::F1));
+        assert!(b.better_than(&a, Metric::Correlation));
+        let regression = |predicted: &[f64]| Scores {
+            loss: 1.0,
+            classes: None,
+            regression: Some(regression_scores(predicted, &[1.0, 2.0, 4.0])),
+        };
+        let (right, wrong) = (regression(&[0.0, 1.0, 2.0]), regression(&[2.0, 1.0, 0.0]));
+        assert!(right.better_than(&wrong, Metric::Correlation));
+        assert!(!wrong.better_than(&right, Metric::Correlation));
+        assert_eq!(right.by(Metric::Accuracy), None);
+    }
+
+    #[test]
+    fn correlations_without_meaning_are_zero() {
+        for predicted in [
+            [1.0, 1.0, 1.0],
+            [f64::NAN, 1.0, 2.0],
+            [f64::INFINITY, 0.0, 1.0],
+        ] {
+            let scores = regression_scores(&predicted, &[1.0, 2.0, 3.0]);
+            assert_eq!((scores.pearson, scores.spearman), (0.0, 0.0));
+        }
+    }
+
     #[test]
     fn scores_that_are_no_numbers_are_read_back() {
         for loss in [1.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {

@@ -289,6 +289,37 @@ mod tests {
         assert_eq!(pearson(&[], &[]), None);
     }
 
+    /// Values of SciPy 1.17's `pearsonr` and `spearmanr`, with ties on both sides.
+    #[test]
+    fn correlations_agree_with_scipy() {
+        let x = [0.5, 3.25, 4.75, 2.0, 2.0, 5.0, 1.25];
+        let y = [1.0, 2.5, 4.0, 2.5, 0.5, 4.0, 4.0];
+        close(pearson(&x, &y).expect("defined"), 0.6010929412448102);
+        close(spearman(&x, &y).expect("defined"), 0.5003563792327016);
+        let x = [1.0, 1.0, 2.0, 2.0, 3.0, -7.5];
+        let y = [-2.0, 4.0, -2.0, 4.0, 1e3, 0.0];
+        close(pearson(&x, &y).expect("defined"), 0.3490452873818194);
+        close(spearman(&x, &y).expect("defined"), 0.4545454545454545);
+    }
+
+    /// Pearson's correlation over all pairs of points, without a mean: the
+    /// covariance is the mean of products of differences, up to a factor.
+    fn naive_pearson(x: &[f64], y: &[f64]) -> f64 {
+        let sum = |a: &[f64], b: &[f64]| -> f64 {
+            let all = (0..a.len()).flat_map(|i| (0..a.len()).map(move |j| (i, j)));
+            all.map(|(i, j)| (a[i] - a[j]) * (b[i] - b[j])).sum()
+        };
+        sum(x, y) / (sum(x, x) * sum(y, y)).sqrt()
+    }
+
+    /// A rank by counting: those below, half of the equals, and a half.
+    fn naive_ranks(x: &[f64]) -> Vec<f64> {
+        let count = |of: &dyn Fn(&f64) -> bool| x.iter().filter(|x| of(x)).count() as f64;
+        x.iter()
+            .map(|x| count(&|other| other < x) + count(&|other| other == x) / 2.0 + 0.5)
+            .collect()
+    }
+
     fn pairs() -> impl Strategy<Value = (Vec<usize>, Vec<usize>)> {
         prop::collection::vec((0usize..3, 0usize..3), 1..60).prop_map(|p| p.into_iter().unzip())
     }
@@ -318,6 +349,24 @@ mod tests {
             let (p, a) = (two(&predicted), two(&actual));
             let expected = pearson(&numbers(&p), &numbers(&a)).unwrap_or(0.0);
             prop_assert!((matthews(&p, &a, 2) - expected).abs() < ROUNDING);
+        }
+
+        #[test]
+        fn correlations_are_the_naive_ones(
+            pairs in prop::collection::vec((-20i32..20, -20i32..20), 2..40),
+        ) {
+            let (x, y): (Vec<f64>, Vec<f64>) = pairs.iter()
+                .map(|&(x, y)| (f64::from(x) / 4.0, f64::from(y) / 4.0))
+                .unzip();
+            prop_assert_eq!(ranks(&x), naive_ranks(&x));
+            if let Some(found) = pearson(&x, &y) {
+                prop_assert!((found - naive_pearson(&x, &y)).abs() < ROUNDING);
+                let expected = naive_pearson(&naive_ranks(&x), &naive_ranks(&y));
+                let found = spearman(&x, &y).expect("defined if Pearson's is");
+                prop_assert!((found - expected).abs() < ROUNDING);
+            } else {
+                prop_assert!(all_equal(&x) || all_equal(&y));
+            }
         }
 
         #[test]

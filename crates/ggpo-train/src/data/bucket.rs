@@ -2,6 +2,9 @@
 
 use ggpo_tensor::random::{Purpose, Stream};
 
+use super::tokenizer::Tokenizer;
+use super::{Batch, Example, Fill, TaskConfig, TaskKind, collate};
+
 /// Batches that are sorted by length together. More save more padding; fewer
 /// leave more to chance.
 const POOL: usize = 32;
@@ -59,6 +62,27 @@ pub fn scoring_batches(lengths: &[usize], outputs: usize) -> Vec<Vec<usize>> {
         }
     }
     batches
+}
+
+/// The examples in batches for scoring, each with the numbers of its rows.
+pub fn scored_batches(
+    examples: &[Example],
+    task: &TaskConfig,
+    tokenizer: &Tokenizer,
+) -> Vec<(Vec<usize>, Batch)> {
+    let lengths: Vec<usize> = examples.iter().map(Example::length).collect();
+    let outputs = match task.kind {
+        TaskKind::Classification | TaskKind::Regression => 1,
+        _ => tokenizer.vocabulary(),
+    };
+    let fill = Fill::of(task, tokenizer);
+    let batch = |rows: Vec<usize>| {
+        let examples: Vec<&Example> = rows.iter().map(|&row| &examples[row]).collect();
+        let batch = collate(&examples, fill);
+        (rows, batch)
+    };
+    let batches = scoring_batches(&lengths, outputs).into_iter();
+    batches.map(batch).collect()
 }
 
 #[cfg(test)]

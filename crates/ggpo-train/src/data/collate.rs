@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use ggpo_tensor::random::Stream;
 
-use super::{Batch, DecoderInput};
+use super::tokenizer::Tokenizer;
+use super::{Batch, DecoderInput, TaskConfig, TaskKind};
 
 /// A tokenised row and its answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +63,17 @@ pub struct Fill {
     /// Before the target of a decoder; none if the model has no decoder beside
     /// an encoder.
     pub decoder_start: Option<usize>,
+}
+
+impl Fill {
+    /// The ids of a task and a model's tokenizer.
+    pub fn of(task: &TaskConfig, tokenizer: &Tokenizer) -> Self {
+        let decoder = task.kind == TaskKind::TextToText;
+        Fill {
+            padding: tokenizer.padding(),
+            decoder_start: decoder.then(|| tokenizer.decoder_start()),
+        }
+    }
 }
 
 /// A batch of rows whose answers are of one kind. A row whose answer is not

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::collate::{Answer, Example, Fill};
+use super::collate::{Answer, Example};
 use super::config::{TaskConfig, TaskKind};
 use super::encode::Encoder;
 use super::layout::Layout;
@@ -176,15 +176,6 @@ impl Dataset {
             labels,
             notes,
         })
-    }
-
-    /// The ids that batches of the examples are filled up with.
-    pub fn fill(task: &TaskConfig, tokenizer: &Tokenizer) -> Fill {
-        let decoder = task.kind == TaskKind::TextToText;
-        Fill {
-            padding: tokenizer.padding(),
-            decoder_start: decoder.then(|| tokenizer.decoder_start()),
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use ggpo_tensor::random::{Purpose, Stream};
 
 use super::config::{RunConfig, TaskConfig, TaskKind};
-use crate::data::bucket::{epoch_batches, scoring_batches};
+use crate::data::bucket::{epoch_batches, scored_batches};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::{Answer, Batch, Dataset, Example, FileNotes, Fill, collate};
 use crate::model::{Body, Head, Model};
@@ -111,19 +111,11 @@ impl Task {
         let validation = corpus.validation.as_ref().unwrap_or(&set_aside);
         let train = choose_rows(config, train, corpus.labels.len());
         let scored = config.task.scored_rows.unwrap_or_default();
-        let fill = Dataset::fill(&config.task, &corpus.tokenizer);
-        let head = head(config.task.kind, &corpus.labels);
-        let vocabulary = corpus.tokenizer.vocabulary();
-        let outputs = head.outputs().map_or(vocabulary, |_| 1);
+        let fill = Fill::of(&config.task, &corpus.tokenizer);
         let batches = |examples: &[Example], rows: usize| -> Vec<Batch> {
-            let rows: Vec<&Example> = examples.iter().take(rows).collect();
-            let lengths: Vec<usize> = rows.iter().map(|example| example.length()).collect();
-            let batches = scoring_batches(&lengths, outputs).into_iter();
-            let batch = |numbers: Vec<usize>| {
-                let rows: Vec<&Example> = numbers.into_iter().map(|row| rows[row]).collect();
-                collate(&rows, fill)
-            };
-            batches.map(batch).collect()
+            let rows = &examples[..rows.min(examples.len())];
+            let batches = scored_batches(rows, &config.task, &corpus.tokenizer);
+            batches.into_iter().map(|(_, batch)| batch).collect()
         };
         let audit: Vec<&Example> = validation.iter().take(AUDIT_ROWS).collect();
         Ok(Task {
