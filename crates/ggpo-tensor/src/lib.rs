@@ -1,13 +1,17 @@
 //! Dense kernels on `ndarray` views, and random numbers indexed by position.
 //!
-//! This crate is the ground floor: it knows no gradient, no model and no file.
+//! This crate is the ground floor: it knows no gradient, no model and no file
+//! format.
 //!
 //! * [`Scalar`] is everything a kernel may assume of a number, the matrix
 //!   product included; it is implemented for `f32` and `f64`.
 //! * [`matmul`](mod@matmul) holds the products A B, A Bᵀ and Aᵀ B, [`perturb`] the same
 //!   products with noise added to the rows of the weight on the way.
+//! * [`quantized`] holds matrices in blocks of small integers; a [`WeightView`] is
+//!   a dense or a quantised weight, read in panels of rows.
 //! * [`random`] generates uniform and normal numbers from a key and a position,
 //!   so that any piece of a random matrix can be made again at any time.
+//! * [`mapped`] maps a file into memory, which is here because it needs `unsafe`.
 //!
 //! # Invariants
 //!
@@ -20,11 +24,13 @@ pub mod attention;
 pub mod dropout;
 pub mod embedding;
 pub mod layout;
+pub mod mapped;
 mod math;
 pub mod matmul;
 pub mod norm;
 pub mod parallel;
 pub mod perturb;
+pub mod quantized;
 pub mod random;
 mod raw;
 pub mod reduce;
@@ -32,8 +38,11 @@ pub mod rotary;
 mod scalar;
 pub mod softmax;
 mod tensor;
+mod weight;
 
 pub use matmul::{gemm, matmul, matmul_batched, matmul_nt, matmul_tn};
 pub use perturb::RowPerturbation;
+pub use quantized::{BlockFormat, QuantizedMatrix};
 pub use scalar::Scalar;
 pub use tensor::{Tensor, flat, tensor, view2};
+pub use weight::WeightView;

@@ -225,7 +225,7 @@ impl<T: Scalar> AdaptedLayers<T> for Layers<'_, T> {
     fn layer(&self, index: usize) -> LayerView<'_, T> {
         let (module, adapter) = self.case.adapters.iter().nth(index).unwrap();
         LayerView {
-            weight: view2(&self.case.adapted[&format!("{module}.weight")]),
+            weight: self.case.adapted.weight(&format!("{module}.weight")),
             a: view2(&adapter.a),
             b: view2(&adapter.b),
             scaling: adapter.scaling,

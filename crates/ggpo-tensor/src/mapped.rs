@@ -1,0 +1,3 @@
+//! Files as bytes in memory, without reading them first.
+
+pub use crate::raw::mapped::MappedFile;
