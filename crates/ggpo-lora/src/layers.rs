@@ -1,5 +1,6 @@
 //! The only thing the perturbations see of a model.
 
+use ggpo_tensor::WeightView;
 use ndarray::ArrayView2;
 
 /// The adapted linear layers of a model, in a fixed order.
@@ -17,8 +18,8 @@ pub trait AdaptedLayers<T> {
 /// micro-batches of the step; at the first step there are none.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerView<'a, T> {
-    /// The frozen base weight W: m x n (out x in).
-    pub weight: ArrayView2<'a, T>,
+    /// The frozen base weight W: m x n (out x in), dense or quantised.
+    pub weight: WeightView<'a, T>,
     /// A, the down projection: r x n.
     pub a: ArrayView2<'a, T>,
     /// B, the up projection: m x r.

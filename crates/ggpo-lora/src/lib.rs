@@ -39,7 +39,7 @@
 //!     }
 //!     fn layer(&self, _index: usize) -> LayerView<'_, f64> {
 //!         LayerView {
-//!             weight: self.weight.view(),
+//!             weight: self.weight.view().into(),
 //!             a: self.a.view(),
 //!             b: self.b.view(),
 //!             scaling: 2.0,

@@ -1,18 +1,19 @@
 //! Row norms of merged weights and of gradients, without forming either.
 
-use ggpo_tensor::{Scalar, matmul, matmul_nt, reduce};
+use ggpo_tensor::{Scalar, WeightView, gemm, matmul, matmul_nt, reduce};
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis, concatenate};
 
 use crate::LayerView;
 
-/// `||row i||^2` of an m x n matrix: length m.
-pub fn row_norms_squared<T: Scalar>(matrix: ArrayView2<'_, T>) -> Vec<T> {
-    matrix
-        .axis_iter(Axis(0))
-        .into_par_iter()
-        .map(|row| dot(row, row))
-        .collect()
+/// `||row i||^2` of an m x n matrix, dense or quantised: length m.
+pub fn row_norms_squared<'a, T: Scalar>(matrix: impl Into<WeightView<'a, T>>) -> Vec<T> {
+    let mut norms = Vec::new();
+    matrix.into().for_panels(None, |_, panel| {
+        let rows = panel.axis_iter(Axis(0)).into_par_iter();
+        norms.extend(rows.map(|row| dot(row, row)).collect::<Vec<T>>());
+    });
+    norms
 }
 
 /// `||W'_i||^2` for every row i, of length m:
@@ -20,8 +21,8 @@ pub fn row_norms_squared<T: Scalar>(matrix: ArrayView2<'_, T>) -> Vec<T> {
 /// `||W'_i||^2 = ||W_i||^2 + 2 s <B_i, (W A^T)_i> + s^2 B_i (A A^T) B_i^T`
 ///
 /// from `||W_i||^2`, which does not change in a run. Costs one product W Aᵀ and
-/// O((m + n) r^2); nothing larger than m x r is formed. Results that rounding
-/// makes negative are 0.
+/// O((m + n) r^2); nothing larger than m x r is formed, but for a panel of the
+/// rows of a quantised W at a time. Results that rounding makes negative are 0.
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -31,7 +32,7 @@ pub fn merged_row_norms_squared<T: Scalar>(
 ) -> Vec<T> {
     let m = layer.weight.nrows();
     assert_eq!(weight_norms_squared.len(), m, "one norm for each row of W");
-    let cross = matmul_nt(layer.weight, layer.a);
+    let cross = weight_times_a_transposed(layer);
     let products = product_row_norms_squared(layer.b, layer.a);
     let s = layer.scaling;
     (0..m)
@@ -41,6 +42,18 @@ pub fn merged_row_norms_squared<T: Scalar>(
             merged.max(T::ZERO)
         })
         .collect()
+}
+
+/// W Aᵀ, m x r.
+fn weight_times_a_transposed<T: Scalar>(layer: &LayerView<'_, T>) -> Array2<T> {
+    let (m, r) = (layer.weight.nrows(), layer.a.nrows());
+    let mut product = Array2::from_elem((m, r), T::ZERO);
+    layer.weight.for_panels(None, |first, panel| {
+        let rows = first..first + panel.nrows();
+        let out = product.slice_axis_mut(Axis(0), rows.into());
+        gemm(T::ONE, panel, layer.a.reversed_axes(), T::ZERO, out);
+    });
+    product
 }
 
 /// `||G_i||^2` for every row i, of length m, with G estimated from the

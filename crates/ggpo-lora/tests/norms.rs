@@ -4,10 +4,10 @@ mod common;
 
 use common::*;
 use ggpo_lora::{
-    Ggpo, GgpoConfig, GradientEstimate, adapter_gradient_row_norms_squared,
-    merged_row_norms_squared, row_norms_squared,
+    AdaptedLayers, Ggpo, GgpoConfig, GgpoForm, GradientEstimate, LayerView,
+    adapter_gradient_row_norms_squared, merged_row_norms_squared, row_norms_squared,
 };
-use ggpo_tensor::Scalar;
+use ggpo_tensor::{BlockFormat, QuantizedMatrix, Scalar};
 use ndarray::{Array2, s};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -43,6 +43,41 @@ proptest! {
         }
     }
 
+    /// The numbers are the same and so is the order of every sum, in however
+    /// many panels they are made: the results are equal, not only close.
+    #[test]
+    fn quantised_weights_have_the_norms_of_the_numbers_they_stand_for(
+        seed: u64, m in 1_usize..300, blocks in 1_usize..20, rank in 1_usize..5, sampled: bool,
+    ) {
+        let mut layer = PlainLayer::<f32>::random(seed, m, 32 * blocks, rank, 0.7);
+        // Blocks of a scale, 2^-3, and 32 numbers of four bits.
+        let mut bytes = Vec::new();
+        for block in normal::<f64>(seed, 4, m * blocks, 16).rows() {
+            bytes.extend(0x3000_u16.to_le_bytes());
+            bytes.extend(block.iter().map(|x| (x * 1e3) as i64 as u8));
+        }
+        let quantized =
+            QuantizedMatrix::new(BlockFormat::Q4_0, m, 32 * blocks, bytes).unwrap();
+        layer.weight = quantized.dequantize();
+        let [dense, quantized] = [None, Some(quantized)]
+            .map(|quantized| OneLayer { layer: layer.clone(), quantized });
+
+        let base = row_norms_squared(dense.layer(0).weight);
+        prop_assert_eq!(&row_norms_squared(quantized.layer(0).weight), &base);
+        prop_assert_eq!(
+            merged_row_norms_squared(&base, &quantized.layer(0)),
+            merged_row_norms_squared(&base, &dense.layer(0))
+        );
+        let form = if sampled { GgpoForm::SdScripts } else { GgpoForm::Paper };
+        let config = GgpoConfig { form, ..GgpoConfig::default() };
+        let row_std = |model: &OneLayer| {
+            let mut ggpo = Ggpo::new(config, 3, 1).unwrap();
+            ggpo.begin_step(0, model);
+            ggpo.row_std(0).to_vec()
+        };
+        prop_assert_eq!(row_std(&quantized), row_std(&dense));
+    }
+
     /// W' = 0 exactly, so that everything is rounding: never below 0.
     #[test]
     fn rounding_never_makes_a_squared_norm_negative(seed: u64, m in 1_usize..8, n in 1_usize..20) {
@@ -51,6 +86,26 @@ proptest! {
         let base = row_norms_squared(layer.weight.view());
         let merged = merged_row_norms_squared(&base, &layer.view());
         prop_assert!(merged.iter().all(|&square| square >= 0.0), "{merged:?}");
+    }
+}
+
+/// A model of one layer, whose weight may be quantised.
+struct OneLayer {
+    layer: PlainLayer<f32>,
+    quantized: Option<QuantizedMatrix>,
+}
+
+impl AdaptedLayers<f32> for OneLayer {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn layer(&self, _: usize) -> LayerView<'_, f32> {
+        let mut view = self.layer.view();
+        if let Some(quantized) = &self.quantized {
+            view.weight = quantized.into();
+        }
+        view
     }
 }
 
@@ -75,7 +130,7 @@ fn views_of_any_strides_give_the_same_norms() {
     }
     let turned = layer.weight.t().as_standard_layout().into_owned();
     let mut view = layer.view();
-    view.weight = turned.t();
+    view.weight = turned.t().into();
     let base = row_norms_squared(layer.weight.view());
     assert_eq!(
         merged_row_norms_squared(&base, &view),

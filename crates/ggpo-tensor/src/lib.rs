@@ -7,6 +7,8 @@
 //!   product included; it is implemented for `f32` and `f64`.
 //! * [`matmul`](mod@matmul) holds the products A B, A Bᵀ and Aᵀ B, [`perturb`] the same
 //!   products with noise added to the rows of the weight on the way.
+//! * [`quantized`] holds matrices in blocks of small integers; a [`WeightView`] is
+//!   a dense or a quantised weight, read in panels of rows.
 //! * [`random`] generates uniform and normal numbers from a key and a position,
 //!   so that any piece of a random matrix can be made again at any time.
 //! * [`mapped`] maps a file into memory, which is here because it needs `unsafe`.
@@ -28,6 +30,7 @@ pub mod matmul;
 pub mod norm;
 pub mod parallel;
 pub mod perturb;
+pub mod quantized;
 pub mod random;
 mod raw;
 pub mod reduce;
@@ -35,8 +38,11 @@ pub mod rotary;
 mod scalar;
 pub mod softmax;
 mod tensor;
+mod weight;
 
 pub use matmul::{gemm, matmul, matmul_batched, matmul_nt, matmul_tn};
 pub use perturb::RowPerturbation;
+pub use quantized::{BlockFormat, QuantizedMatrix};
 pub use scalar::Scalar;
 pub use tensor::{Tensor, flat, tensor, view2};
+pub use weight::WeightView;

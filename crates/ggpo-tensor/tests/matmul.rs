@@ -3,7 +3,10 @@
 
 use ggpo_tensor::perturb::{matmul_nt_perturbed, matmul_perturbed};
 use ggpo_tensor::reduce::{dot, squared_norm, sum, sum_rows};
-use ggpo_tensor::{RowPerturbation, Scalar, gemm, matmul, matmul_batched, matmul_nt, matmul_tn};
+use ggpo_tensor::{
+    BlockFormat, QuantizedMatrix, RowPerturbation, Scalar, WeightView, gemm, matmul,
+    matmul_batched, matmul_nt, matmul_tn,
+};
 use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut2, Axis, s};
 use proptest::prelude::*;
 
@@ -186,32 +189,61 @@ impl<T: Scalar> RowPerturbation<T> for Waves {
     }
 }
 
+/// Blocks of the format Q4_0 with the scale 2^-3, that is elements in [-1, 1).
+fn quantized(rows: usize, columns: usize) -> QuantizedMatrix {
+    let blocks = rows * columns / 32;
+    let mut bytes = Vec::new();
+    for (i, x) in numbers::<f64>(16 * blocks, 0.7).into_iter().enumerate() {
+        if i % 16 == 0 {
+            bytes.extend(0x3000_u16.to_le_bytes());
+        }
+        bytes.push((128.0 * (x + 1.0)) as u8);
+    }
+    QuantizedMatrix::new(BlockFormat::Q4_0, rows, columns, bytes).unwrap()
+}
+
 #[test]
 fn perturbed_products_see_weight_plus_noise() {
-    // 300 x 500 elements are several panels of 2^16, and the last is shorter.
-    let (m, n, tokens) = (300, 500, 7);
-    let weight = matrix::<f64>(m, n, 0.1);
-    let mut noisy = weight.clone();
-    Waves.add_rows(0, noisy.view_mut());
+    // 300 x 512 elements are several panels of 2^16, and the last is shorter.
+    let (m, n, tokens) = (300, 512, 7);
+    let (dense, blocks) = (matrix::<f64>(m, n, 0.1), quantized(m, n));
     let (x, y) = (matrix(tokens, n, 0.2), matrix(tokens, m, 0.3));
-
-    let before = matrix(tokens, m, 0.4);
-    for beta in [0.0, 1.0] {
-        let mut out = before.clone();
-        matmul_nt_perturbed(x.view(), weight.view(), &Waves, beta, out.view_mut());
-        check([1.0, beta], x.view(), noisy.t(), before.view(), out.view()).unwrap();
+    let (before, before_back) = (matrix(tokens, m, 0.4), matrix(tokens, n, 0.5));
+    for weight in [WeightView::from(dense.view()), (&blocks).into()] {
+        for noise in [None, Some(&Waves as &dyn RowPerturbation<f64>)] {
+            let mut noisy = weight.rows(&Vec::from_iter(0..m));
+            if let Some(noise) = noise {
+                noise.add_rows(0, noisy.view_mut());
+            }
+            for beta in [0.0, 1.0] {
+                let mut out = before.clone();
+                matmul_nt_perturbed(x.view(), weight, noise, beta, out.view_mut());
+                check([1.0, beta], x.view(), noisy.t(), before.view(), out.view()).unwrap();
+            }
+            let mut out = before_back.clone();
+            matmul_perturbed(y.view(), weight, noise, out.view_mut());
+            let [noisy, before] = [noisy.view(), before_back.view()];
+            check([1.0, 1.0], y.view(), noisy, before, out.view()).unwrap();
+        }
     }
-    let before = matrix(tokens, n, 0.5);
-    let mut out = before.clone();
-    matmul_perturbed(y.view(), weight.view(), &Waves, out.view_mut());
-    check(
-        [1.0, 1.0],
-        y.view(),
-        noisy.view(),
-        before.view(),
-        out.view(),
-    )
-    .unwrap();
+}
+
+/// A product over no columns is zero, and one with no rows changes nothing.
+#[test]
+fn empty_weights_have_products_too() {
+    for noise in [None, Some(&Waves as &dyn RowPerturbation<f64>)] {
+        for (m, n) in [(3, 0), (0, 3), (0, 0)] {
+            let weight = Array2::zeros((m, n));
+            let mut out = Array2::from_elem((2, m), f64::NAN);
+            let x = matrix(2, n, 0.1);
+            matmul_nt_perturbed(x.view(), weight.view().into(), noise, 0.0, out.view_mut());
+            assert_eq!(out, Array2::zeros((2, m)));
+            let mut out = matrix(2, n, 0.2);
+            let y = matrix(2, m, 0.3);
+            matmul_perturbed(y.view(), weight.view().into(), noise, out.view_mut());
+            assert_eq!(out, matrix(2, n, 0.2));
+        }
+    }
 }
 
 /// Every kernel that splits its work, on sizes beyond the limits of 2^20
@@ -225,12 +257,16 @@ fn split_results<T: Scalar>() -> Vec<Vec<T>> {
             .into_raw_vec_and_offset()
             .0,
     ];
-    let (x, weight) = (matrix::<T>(60, 500, 0.3), matrix::<T>(300, 500, 0.4));
-    let mut out = Array2::from_elem((60, 300), T::ZERO);
-    matmul_nt_perturbed(x.view(), weight.view(), &Waves, T::ZERO, out.view_mut());
-    let mut back = Array2::from_elem((60, 500), T::ZERO);
-    matmul_perturbed(out.view(), weight.view(), &Waves, back.view_mut());
-    results.extend([out, back].map(|matrix| matrix.into_raw_vec_and_offset().0));
+    let (x, weight) = (matrix::<T>(60, 512, 0.3), matrix::<T>(300, 512, 0.4));
+    let blocks = quantized(300, 512);
+    for weight in [WeightView::from(weight.view()), (&blocks).into()] {
+        let noise = Some(&Waves as &dyn RowPerturbation<T>);
+        let mut out = Array2::from_elem((60, 300), T::ZERO);
+        matmul_nt_perturbed(x.view(), weight, noise, T::ZERO, out.view_mut());
+        let mut back = Array2::from_elem((60, 512), T::ZERO);
+        matmul_perturbed(out.view(), weight, noise, back.view_mut());
+        results.extend([out, back].map(|matrix| matrix.into_raw_vec_and_offset().0));
+    }
 
     let (x, y) = (numbers::<T>(100_003, 0.5), numbers::<T>(100_003, 0.6));
     results.push(vec![sum(&x), dot(&x, &y), squared_norm(&x)]);

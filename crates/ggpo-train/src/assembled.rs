@@ -7,9 +7,7 @@ use std::path::Path;
 use ggpo_lora::peft::{PeftAdapter, PeftConfig};
 use ggpo_tensor::{Tensor, view2};
 
-use crate::data::bucket::scoring_batches;
 use crate::data::tokenizer::Tokenizer;
-use crate::data::{Batch, Dataset, Example, TaskConfig, collate};
 use crate::model::{Adapters, ConfigJson, Head, Model, Start};
 use crate::parameters::Parameters;
 use crate::run::{DESCRIPTION, LABELS, RunConfig};
@@ -154,23 +152,6 @@ impl Assembled {
             .iter()
             .filter_map(|token| self.tokenizer.id(token));
         ids.collect()
-    }
-
-    /// Examples of a task in batches for scoring; their order is not kept.
-    pub fn batches(&self, task: &TaskConfig, examples: &[Example]) -> Vec<Batch> {
-        let outputs = self
-            .model
-            .head
-            .outputs()
-            .map_or(self.model.vocabulary(), |_| 1);
-        let lengths: Vec<usize> = examples.iter().map(Example::length).collect();
-        let fill = Dataset::fill(task, &self.tokenizer);
-        let batch = |rows: Vec<usize>| {
-            let rows: Vec<&Example> = rows.into_iter().map(|row| &examples[row]).collect();
-            collate(&rows, fill)
-        };
-        let batches = scoring_batches(&lengths, outputs).into_iter();
-        batches.map(batch).collect()
     }
 
     /// The parameters with the adapters merged into their weights.

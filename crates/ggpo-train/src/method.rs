@@ -110,8 +110,7 @@ impl MethodConfig {
         };
         let mut adapters = Adapters::new();
         for (layer, module) in modules.into_iter().enumerate() {
-            let weight = &parameters[&format!("{module}.weight")];
-            let (m, n) = (weight.shape()[0], weight.shape()[1]);
+            let (m, n) = parameters.weight(&format!("{module}.weight")).dim();
             // Step 1 of the initial stream: step 0 starts parameters.
             let stream = Stream::new(seed, Purpose::Init, 1, layer as u32);
             adapters.insert(module, Adapter::new(&config, m, n, stream)?);

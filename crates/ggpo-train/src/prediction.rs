@@ -3,8 +3,7 @@
 use ggpo_tensor::softmax::log_sum_exp;
 use ggpo_tensor::{Scalar, view2};
 
-use crate::data::bucket::scoring_batches;
-use crate::data::{Example, Fill, collate};
+use crate::data::Batch;
 use crate::evaluation::largest;
 use crate::model::{Adapters, Head, Model};
 use crate::parameters::Parameters;
@@ -23,7 +22,9 @@ pub enum Prediction {
     Value(f64),
 }
 
-/// The model's word on every example, in their order.
+/// The model's word on every row of `batches`, which come with the numbers of
+/// their rows from 0, each once; in the order of these numbers. `on_rows` hears
+/// how many more are done.
 ///
 /// # Panics
 /// If the model predicts tokens rather than one answer per row.
@@ -31,19 +32,14 @@ pub fn predict<T: Scalar>(
     model: &Model,
     parameters: &Parameters<T>,
     adapters: &Adapters<T>,
-    examples: &[Example],
-    fill: Fill,
+    batches: &[(Vec<usize>, Batch)],
     mut on_rows: impl FnMut(usize),
 ) -> Vec<Prediction> {
-    let outputs = model
-        .head
-        .outputs()
-        .expect("a model with one answer per row");
-    let lengths: Vec<usize> = examples.iter().map(Example::length).collect();
-    let mut predictions = vec![None; examples.len()];
-    for rows in scoring_batches(&lengths, outputs) {
-        let batch: Vec<&Example> = rows.iter().map(|&row| &examples[row]).collect();
-        let logits = model.evaluate(parameters, adapters, &collate(&batch, fill));
+    assert_ne!(model.head, Head::Tokens, "a model with one answer per row");
+    let count = batches.iter().map(|(rows, _)| rows.len()).sum();
+    let mut predictions = vec![None; count];
+    for (rows, batch) in batches {
+        let logits = model.evaluate(parameters, adapters, batch);
         for (&row, logits) in rows.iter().zip(view2(&logits).rows()) {
             let logits = logits.to_slice().expect("standard layout");
             predictions[row] = Some(prediction(model.head, logits));

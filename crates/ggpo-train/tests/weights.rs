@@ -148,7 +148,7 @@ fn every_floating_point_kind_is_read() {
             (raw.dtype, raw.bytes) = (dtype, numbers.flat_map(|x| encode(x).1).collect());
         }
         write_raw(&folder.weights(), &converted);
-        for (name, found) in folder.parameters() {
+        for (name, found) in &folder.parameters() {
             let rounded = exact[&name].mapv(|x| encode(x as f32).0);
             assert!(found == rounded, "{name} as {dtype}");
         }
@@ -171,7 +171,7 @@ fn weights_are_written_in_every_precision() {
             .iter()
             .map(|(name, x)| (name.clone(), x.mapv(round).into_shared()))
             .collect();
-        assert!(folder.parameters() == rounded, "{precision:?}");
+        assert!(*folder.parameters() == rounded, "{precision:?}");
     }
 }
 

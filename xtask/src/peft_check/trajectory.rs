@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use ggpo_lora::NoiseStatistics;
 use ggpo_train::data::bucket::epoch_batches;
-use ggpo_train::data::table;
 use ggpo_train::data::tokenizer::Tokenizer;
+use ggpo_train::data::{Dataset, Example};
 use ggpo_train::run::{RunConfig, ScoredRows, Stepper, TaskKind};
 use ggpo_train::weights::{Precision, to_safetensors};
 use serde_json::Value;
@@ -82,15 +82,9 @@ fn batches(config: &RunConfig, steps: u32) -> Result<Vec<Vec<usize>>> {
     {
         bail!("task: expected a classification of all rows with their own labels");
     }
-    let tokenizer = Tokenizer::load(&config.model.join("tokenizer.json"))?;
-    let length = |text: &str| {
-        tokenizer
-            .encode_classification(text, task.max_length)
-            .0
-            .len()
-    };
-    let rows = table::read(&task.train)?.rows;
-    let lengths: Vec<usize> = rows.iter().map(|(_, text)| length(text)).collect();
+    let tokenizer = Tokenizer::open(&config.model)?;
+    let examples = Dataset::open(&task.train, task, &tokenizer, None)?.examples;
+    let lengths: Vec<usize> = examples.iter().map(Example::length).collect();
     let epoch = |epoch| epoch_batches(&lengths, config.batch_size, config.seed, epoch);
     Ok((0..).flat_map(epoch).take(steps as usize).collect())
 }

@@ -4,9 +4,9 @@
 //! names get 0.
 
 use ggpo_tensor::embedding::{gather, scatter_add};
-use ggpo_tensor::{Scalar, Tensor, flat, tensor};
+use ggpo_tensor::{QuantizedMatrix, Scalar, Tensor, flat, tensor};
 
-use crate::{Operation, Var};
+use crate::{Operation, Tape, Var};
 
 struct Embedding {
     ids: Vec<usize>,
@@ -38,13 +38,7 @@ pub fn embedding<T: Scalar>(table: &Var<T>, ids: &[usize], leading: &[usize]) ->
     let &[rows, width] = table.shape() else {
         panic!("embedding: a table of shape {:?}", table.shape())
     };
-    assert_eq!(
-        leading.iter().product::<usize>(),
-        ids.len(),
-        "embedding: {} ids in the shape {leading:?}",
-        ids.len()
-    );
-    let shape = [leading, &[width]].concat();
+    let shape = shape_of(ids, leading, width);
     let value = gather(table.value(), ids)
         .into_shape_with_order(shape)
         .expect("one row per id");
@@ -54,13 +48,39 @@ pub fn embedding<T: Scalar>(table: &Var<T>, ids: &[usize], leading: &[usize]) ->
     })
 }
 
+/// [`embedding`] in a quantised table: a constant on `tape`, since the table is
+/// frozen.
+///
+/// # Panics
+/// As [`embedding`].
+pub fn quantized_embedding<T: Scalar>(
+    tape: &Tape<T>,
+    table: &QuantizedMatrix,
+    ids: &[usize],
+    leading: &[usize],
+) -> Var<T> {
+    let shape = shape_of(ids, leading, table.dim().1);
+    let (rows, _) = table.rows(ids).into_raw_vec_and_offset();
+    tape.constant(tensor(&shape, rows))
+}
+
+fn shape_of(ids: &[usize], leading: &[usize], width: usize) -> Vec<usize> {
+    assert_eq!(
+        leading.iter().product::<usize>(),
+        ids.len(),
+        "embedding: {} ids in the shape {leading:?}",
+        ids.len()
+    );
+    [leading, &[width]].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ops::testing::normal;
-    use crate::{Tape, gradcheck};
+    use crate::gradcheck;
+    use crate::ops::testing::{normal, quantized};
 
     proptest! {
         #[test]
@@ -72,6 +92,17 @@ mod tests {
             gradcheck(&[normal(seed, &[rows, width])], |_, v| embedding(&v[0], &ids, &[2, time]))
                 .unwrap();
         }
+    }
+
+    #[test]
+    fn rows_of_a_quantised_table_are_those_of_the_dense_one() {
+        let tape = Tape::<f64>::new();
+        let table = quantized(3, 5, 64);
+        let dense = tape.constant(table.dequantize().into_dyn().into_shared());
+        let ids = [4, 0, 0, 2, 1, 4];
+        let rows = quantized_embedding(&tape, &table, &ids, &[2, 3]);
+        assert_eq!(rows.value(), embedding(&dense, &ids, &[2, 3]).value());
+        assert!(!rows.needs_gradient());
     }
 
     #[test]

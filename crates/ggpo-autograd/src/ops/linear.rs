@@ -1,17 +1,21 @@
 //! `y = x Wᵀ + b` for W of out x in.
 //!
-//! Backward: `dx = dy W`, `dW = dyᵀ x`, `db = sum of the rows of dy`.
+//! Backward: `dx = dy W`, `dW = dyᵀ x`, `db = sum of the rows of dy`. A quantised
+//! W is made in scratch memory, here and in the backward pass, and has no dW.
 
+use ggpo_tensor::perturb::{matmul_nt_perturbed, matmul_perturbed};
 use ggpo_tensor::reduce::sum_rows;
-use ggpo_tensor::{Scalar, Tensor, flat, gemm, matmul, matmul_tn, tensor, view2};
-use ndarray::ArrayViewMut2;
+use ggpo_tensor::{Scalar, Tensor, flat, matmul_tn, tensor, view2};
+use ndarray::{Array2, ArrayViewMut2};
 
+use super::Weight;
+use super::weight::SavedWeight;
 use crate::{Operation, Var};
 
 struct Linear<T> {
     /// Saved only if the weight needs a gradient.
     x: Option<Tensor<T>>,
-    weight: Tensor<T>,
+    weight: SavedWeight<T>,
     input_shape: Vec<usize>,
 }
 
@@ -23,7 +27,9 @@ impl<T: Scalar> Operation<T> for Linear<T> {
     fn backward(self: Box<Self>, gradient: Tensor<T>, needed: &[bool]) -> Vec<Option<Tensor<T>>> {
         let dy = view2(&gradient);
         let dx = needed[0].then(|| {
-            let dx = matmul(dy, view2(&self.weight));
+            let weight = self.weight.view();
+            let mut dx = Array2::from_elem((dy.nrows(), weight.ncols()), T::ZERO);
+            matmul_perturbed(dy, weight, None, dx.view_mut());
             tensor(&self.input_shape, dx.into_raw_vec_and_offset().0)
         });
         let dw = needed[1].then(|| {
@@ -43,25 +49,34 @@ impl<T: Scalar> Operation<T> for Linear<T> {
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn linear<T: Scalar>(x: &Var<T>, weight: &Var<T>, bias: Option<&Var<T>>) -> Var<T> {
-    let w = view2(weight.value());
+pub fn linear<'a, T: Scalar>(
+    x: &Var<T>,
+    weight: impl Into<Weight<'a, T>>,
+    bias: Option<&Var<T>>,
+) -> Var<T> {
+    let weight = weight.into();
+    let (outputs, inputs) = weight.view().dim();
     let mut shape = x.shape().to_vec();
     let last = shape
         .last_mut()
         .expect("a linear layer's input has an axis");
-    assert_eq!(*last, w.ncols(), "linear: input and weight {:?}", w.dim());
-    *last = w.nrows();
-    let mut out = rows_of_bias(bias.map(Var::value), view2(x.value()).nrows(), w.nrows());
-    let view = ArrayViewMut2::from_shape((view2(x.value()).nrows(), w.nrows()), &mut out)
-        .expect("rows x out");
+    assert_eq!(
+        *last, inputs,
+        "linear: input and weight {outputs} x {inputs}"
+    );
+    *last = outputs;
+    let rows = view2(x.value());
+    let mut out = rows_of_bias(bias.map(Var::value), rows.nrows(), outputs);
+    let y = ArrayViewMut2::from_shape((rows.nrows(), outputs), &mut out).expect("rows x out");
     let beta = if bias.is_some() { T::ONE } else { T::ZERO };
-    gemm(T::ONE, view2(x.value()), w.reversed_axes(), beta, view);
+    matmul_nt_perturbed(rows, weight.view(), None, beta, y);
 
-    let mut inputs = vec![x, weight];
+    let weight_input = weight.input(x.tape());
+    let mut inputs = vec![x, &weight_input];
     inputs.extend(bias);
     x.tape().record(&inputs, tensor(&shape, out), || Linear {
         x: weight.needs_gradient().then(|| x.value().clone()),
-        weight: weight.value().clone(),
+        weight: weight.saved(),
         input_shape: x.shape().to_vec(),
     })
 }
@@ -89,7 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ops::testing::normal;
+    use crate::ops::testing::{normal, quantized};
     use crate::{Tape, gradcheck};
 
     proptest! {
@@ -104,6 +119,26 @@ mod tests {
             ];
             gradcheck(&shapes, |_, v| linear(&v[0], &v[1], Some(&v[2]))).unwrap();
             gradcheck(&shapes[..2], |_, v| linear(&v[0], &v[1], None)).unwrap();
+        }
+
+        #[test]
+        fn a_quantised_weight_acts_as_the_numbers_it_stands_for(
+            rows in 1..4usize, blocks in 1..3usize, outputs in 1..5usize, seed: u64,
+        ) {
+            let weight = quantized(seed, outputs, 32 * blocks);
+            let inputs = [normal(seed, &[2, rows, 32 * blocks]), normal(!seed, &[outputs])];
+            gradcheck(&inputs, |_, v| linear(&v[0], &weight, Some(&v[1]))).unwrap();
+
+            let tape = Tape::new();
+            let [x, b] = inputs.map(|input| tape.leaf(input));
+            let dense = tape.constant(weight.dequantize().into_dyn().into_shared());
+            let ys = [linear(&x, &dense, Some(&b)), linear(&x, &weight, Some(&b))];
+            prop_assert_eq!(ys[0].value(), ys[1].value());
+            let [dense, quantized] = ys.map(|y| {
+                let gradients = tape.backward_from(&y, normal(seed ^ 1, y.shape()));
+                [&x, &b].map(|leaf| gradients.get(leaf).unwrap().clone())
+            });
+            prop_assert_eq!(dense, quantized);
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! W is m x n, A r x n, B m x r, s the scaling, d dropout on the low-rank path.
 //! The noise eps is made in scratch memory, once here and once in the backward
-//! pass, and W is only read. With `h = d(x) Aᵀ` and `g = s dy B`:
+//! pass, and so are the numbers of a quantised W, which is only read. With `h = d(x) Aᵀ` and `g = s dy B`:
 //!
 //! ```text
 //! dx = dy (W + eps) + d(g A)      dA = gᵀ d(x)      dB = s dyᵀ h
@@ -11,7 +11,8 @@
 //! ```
 //!
 //! `dW` is also the exact gradient G of the merged weight `W' = W + s B A`
-//! (without dropout); it is calculated only if W is a leaf.
+//! (without dropout); it is calculated only if W is a leaf, never if W is
+//! quantised.
 
 use std::sync::Arc;
 
@@ -23,7 +24,9 @@ use ggpo_tensor::{
 };
 use ndarray::{Array2, ArrayViewMut2};
 
+use super::Weight;
 use super::linear::rows_of_bias;
+use super::weight::SavedWeight;
 use crate::{Operation, Var};
 
 /// How the low-rank path and the noise of a layer act in one step.
@@ -40,7 +43,7 @@ pub struct LoraPath<T> {
 struct LoraLinear<T> {
     path: LoraPath<T>,
     x: Tensor<T>,
-    weight: Tensor<T>,
+    weight: SavedWeight<T>,
     a: Tensor<T>,
     b: Tensor<T>,
     /// `d(x) Aᵀ`, tokens x r.
@@ -83,14 +86,12 @@ impl<T: Scalar> Operation<T> for LoraLinear<T> {
             );
             let mut dx = path.dropped(&through_path);
             let columns = a.shape()[1];
-            let mut out = dx
+            let out = dx
                 .view_mut()
                 .into_shape_with_order((dy.nrows(), columns))
                 .expect("tokens x in");
-            match path.noise.as_deref().filter(|noise| noise.in_backward()) {
-                Some(noise) => matmul_perturbed(dy, view2(&weight), noise, out),
-                None => gemm(T::ONE, dy, view2(&weight), T::ONE, out.view_mut()),
-            }
+            let noise = path.noise.as_deref().filter(|noise| noise.in_backward());
+            matmul_perturbed(dy, weight.view(), noise, out);
             dx
         });
         let dw = needed[1].then(|| shared(matmul_tn(dy, view2(&x))));
@@ -120,16 +121,17 @@ fn shared<T: Scalar>(matrix: Array2<T>) -> Tensor<T> {
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn lora_linear<T: Scalar>(
+pub fn lora_linear<'a, T: Scalar>(
     x: &Var<T>,
-    weight: &Var<T>,
+    weight: impl Into<Weight<'a, T>>,
     bias: Option<&Var<T>>,
     a: &Var<T>,
     b: &Var<T>,
     path: LoraPath<T>,
 ) -> Var<T> {
-    let (rows, w) = (view2(x.value()), view2(weight.value()));
-    let (m, n) = w.dim();
+    let weight = weight.into();
+    let rows = view2(x.value());
+    let (m, n) = weight.view().dim();
     assert_eq!(rows.ncols(), n, "lora_linear: input and weight {m} x {n}");
     assert_eq!(
         (a.shape()[1], b.shape()[0], b.shape()[1]),
@@ -142,10 +144,8 @@ pub fn lora_linear<T: Scalar>(
     let mut out = rows_of_bias(bias.map(Var::value), tokens, m);
     let mut y = ArrayViewMut2::from_shape((tokens, m), &mut out).expect("tokens x out");
     let beta = if bias.is_some() { T::ONE } else { T::ZERO };
-    match path.noise.as_deref() {
-        Some(noise) => matmul_nt_perturbed(rows, w, noise, beta, y.view_mut()),
-        None => gemm(T::ONE, rows, w.reversed_axes(), beta, y.view_mut()),
-    }
+    let noise = path.noise.as_deref();
+    matmul_nt_perturbed(rows, weight.view(), noise, beta, y.view_mut());
     let dropped = path.dropped(x.value());
     let hidden = matmul_nt(view2(&dropped), view2(a.value()));
     let b_t = view2(b.value()).reversed_axes();
@@ -153,13 +153,14 @@ pub fn lora_linear<T: Scalar>(
 
     let mut shape = x.shape().to_vec();
     *shape.last_mut().expect("an axis") = m;
-    let mut inputs = vec![x, weight, a, b];
+    let weight_input = weight.input(x.tape());
+    let mut inputs = vec![x, &weight_input, a, b];
     inputs.extend(bias);
     x.tape()
         .record(&inputs, tensor(&shape, out), || LoraLinear {
             path,
             x: x.value().clone(),
-            weight: weight.value().clone(),
+            weight: weight.saved(),
             a: a.value().clone(),
             b: b.value().clone(),
             hidden,
@@ -174,7 +175,7 @@ mod tests {
 
     use super::*;
     use crate::gradcheck;
-    use crate::ops::testing::normal;
+    use crate::ops::testing::{normal, quantized};
     use crate::ops::{add, linear};
 
     /// A given noise matrix.
@@ -216,6 +217,43 @@ mod tests {
                 lora_linear(&v[0], &v[1], Some(&v[2]), &v[3], &v[4], path(noise.clone(), dropout))
             })
             .unwrap();
+        }
+
+        #[test]
+        fn a_quantised_weight_acts_as_the_numbers_it_stands_for(
+            rows in 1..4usize, blocks in 1..3usize, m in 1..6usize, r in 1..3usize,
+            noisy: bool, dropped: bool, seed: u64,
+        ) {
+            let n = 32 * blocks;
+            let weight = quantized(seed, m, n);
+            let inputs = [
+                normal(seed, &[2, rows, n]),
+                normal(seed ^ 2, &[m]),
+                normal(seed ^ 3, &[r, n]),
+                normal(seed ^ 4, &[m, r]),
+            ];
+            let noise = noisy.then(|| normal(seed ^ 5, &[m, n]));
+            let dropout =
+                dropped.then(|| Dropout::new(Stream::new(seed, Purpose::Dropout, 0, 0), 0.4));
+            let path = || path(noise.clone(), dropout);
+            gradcheck(&inputs, |_, v| {
+                lora_linear(&v[0], &weight, Some(&v[1]), &v[2], &v[3], path())
+            })
+            .unwrap();
+
+            let tape = crate::Tape::new();
+            let [x, bias, a, b] = inputs.map(|input| tape.leaf(input));
+            let dense = tape.constant(weight.dequantize().into_dyn().into_shared());
+            let ys = [
+                lora_linear(&x, &dense, Some(&bias), &a, &b, path()),
+                lora_linear(&x, &weight, Some(&bias), &a, &b, path()),
+            ];
+            prop_assert_eq!(ys[0].value(), ys[1].value());
+            let [dense, quantized] = ys.map(|y| {
+                let gradients = tape.backward_from(&y, normal(seed ^ 6, y.shape()));
+                [&x, &bias, &a, &b].map(|leaf| gradients.get(leaf).unwrap().clone())
+            });
+            prop_assert_eq!(dense, quantized);
         }
 
         /// The noise acts as if it had been added to the weight.

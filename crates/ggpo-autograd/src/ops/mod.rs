@@ -30,13 +30,14 @@ mod sum;
 mod swiglu;
 mod tanh;
 mod transpose;
+mod weight;
 
 pub use add::add;
 pub use attention::attention;
 pub use concat::concat;
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
-pub use embedding::embedding;
+pub use embedding::{embedding, quantized_embedding};
 pub use gelu_erf::gelu_erf;
 pub use gelu_tanh::gelu_tanh;
 pub use layer_norm::layer_norm;
@@ -58,6 +59,7 @@ pub use sum::sum;
 pub use swiglu::swiglu;
 pub use tanh::tanh;
 pub use transpose::transpose;
+pub use weight::Weight;
 
 #[cfg(test)]
 mod testing;

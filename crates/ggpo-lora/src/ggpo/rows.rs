@@ -1,8 +1,7 @@
 //! The standard deviation of every row, by either form.
 
-use ggpo_tensor::Scalar;
 use ggpo_tensor::random::Stream;
-use ndarray::ArrayView2;
+use ggpo_tensor::{Scalar, WeightView};
 
 use super::{GgpoConfig, GgpoForm, GradientEstimate, NoiseSpread, NoiseStatistics};
 use crate::LayerView;
@@ -30,7 +29,7 @@ struct Terms<T> {
 }
 
 impl<T: Scalar> RowScales<T> {
-    pub(super) fn new(config: &GgpoConfig, weight: ArrayView2<'_, T>, stream: Stream) -> Self {
+    pub(super) fn new(config: &GgpoConfig, weight: WeightView<'_, T>, stream: Stream) -> Self {
         match config.form {
             GgpoForm::Paper => RowScales::Paper(row_norms_squared(weight)),
             GgpoForm::SdScripts => RowScales::SdScripts(sampled_mean_norm(weight, stream)),
@@ -157,14 +156,14 @@ fn make_isotropic<T: Scalar>(row_std: &mut [T]) {
     row_std.fill((sum / rows).sqrt());
 }
 
-fn sampled_mean_norm<T: Scalar>(weight: ArrayView2<'_, T>, stream: Stream) -> T {
+fn sampled_mean_norm<T: Scalar>(weight: WeightView<'_, T>, stream: Stream) -> T {
     let mut rows: Vec<usize> = (0..weight.nrows()).collect();
     if rows.len() > SAMPLED_ROWS {
         stream.shuffle(&mut rows);
         rows.truncate(SAMPLED_ROWS);
         rows.sort_unstable();
     }
-    let sampled = weight.select(ndarray::Axis(0), &rows);
+    let sampled = weight.rows(&rows);
     let count = T::from_f64(rows.len() as f64);
     let norms = row_norms_squared(sampled.view());
     norms

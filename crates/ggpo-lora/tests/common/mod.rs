@@ -87,7 +87,7 @@ impl<T: Scalar> PlainLayer<T> {
 
     pub fn view(&self) -> LayerView<'_, T> {
         LayerView {
-            weight: self.weight.view(),
+            weight: self.weight.view().into(),
             a: self.a.view(),
             b: self.b.view(),
             scaling: self.scaling,

@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ggpo_autograd::ops::{LoraPath, attention, linear, lora_linear};
+use ggpo_autograd::ops::{
+    LoraPath, Weight, attention, embedding, linear, lora_linear, quantized_embedding,
+};
 use ggpo_autograd::{Tape, Var};
 use ggpo_lora::Adapter;
 use ggpo_tensor::attention::{AttentionMask, attention_over, view4};
@@ -120,7 +122,7 @@ impl<'a, T: Scalar> Graph<'a, T> {
         &self.tape
     }
 
-    /// The parameter of that name.
+    /// The dense parameter of that name.
     ///
     /// # Panics
     /// If the model has none of that name; loading has made sure it has.
@@ -137,9 +139,26 @@ impl<'a, T: Scalar> Graph<'a, T> {
         Some(self.variable(name, || value))
     }
 
+    /// The rows of the table `name` that `ids` choose, as
+    /// [`ops::embedding`](embedding); the table may be quantised.
+    pub fn embedding(&self, name: &str, ids: &[usize], leading: &[usize]) -> Var<T> {
+        match self.parameters.quantized.get(name) {
+            Some(table) => quantized_embedding(&self.tape, table, ids, leading),
+            None => embedding(&self.parameter(name), ids, leading),
+        }
+    }
+
+    /// `x tableᵀ` with the table `name`, which may be quantised: the logits of a
+    /// model whose output is tied to its embedding.
+    pub fn tied_linear(&self, x: &Var<T>, name: &str) -> Var<T> {
+        self.with_weight(name, |table| linear(x, table, None))
+    }
+
     /// The linear layer `module` on `x` (... x in), with its adapter and noise.
     pub fn linear(&self, x: &Var<T>, module: &str) -> Var<T> {
-        let y = self.unwatched_linear(x, module);
+        let y = self.with_weight(&format!("{module}.weight"), |weight| {
+            self.linear_with(x, module, weight)
+        });
         if let Some(watch) = &self.watch
             && watch.borrow().is_none()
             && y.value().iter().any(|y| !y.value().is_finite())
@@ -149,11 +168,18 @@ impl<'a, T: Scalar> Graph<'a, T> {
         y
     }
 
-    fn unwatched_linear(&self, x: &Var<T>, module: &str) -> Var<T> {
-        let weight = self.parameter(&format!("{module}.weight"));
+    /// Does `work` with the weight of that name, dense or quantised.
+    fn with_weight<R>(&self, name: &str, work: impl FnOnce(Weight<'_, T>) -> R) -> R {
+        match self.parameters.quantized.get(name) {
+            Some(matrix) => work(matrix.into()),
+            None => work((&self.parameter(name)).into()),
+        }
+    }
+
+    fn linear_with(&self, x: &Var<T>, module: &str, weight: Weight<'_, T>) -> Var<T> {
         let bias = self.optional(&format!("{module}.bias"));
         let Some(adapter) = self.adapters.get(module) else {
-            return linear(x, &weight, bias.as_ref());
+            return linear(x, weight, bias.as_ref());
         };
         let mut names = self.adapters.keys();
         let index = names.position(|name| name == module).expect("just found");
@@ -171,7 +197,7 @@ impl<'a, T: Scalar> Graph<'a, T> {
             dropout,
             noise: self.noise.get(index).cloned().flatten(),
         };
-        lora_linear(x, &weight, bias.as_ref(), &a, &b, path)
+        lora_linear(x, weight, bias.as_ref(), &a, &b, path)
     }
 
     /// The position at which each of the `rows` of a batch starts: 0 without

@@ -163,8 +163,7 @@ impl LlamaConfig {
 
     /// Final states, batch x time x width.
     pub(super) fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
-        let table = graph.parameter("model.embed_tokens.weight");
-        let mut x = ops::embedding(&table, &batch.ids, &batch.shape);
+        let mut x = graph.embedding("model.embed_tokens.weight", &batch.ids, &batch.shape);
         let mask = AttentionMask {
             causal: true,
             keys: Some(batch.attention.clone()),
@@ -246,8 +245,7 @@ impl LlamaConfig {
         match head {
             Head::Classes(_) | Head::Value => graph.linear(&states, "score"),
             Head::Tokens if self.tie_word_embeddings => {
-                let words = graph.parameter("model.embed_tokens.weight");
-                ops::linear(&states, &words, None)
+                graph.tied_linear(&states, "model.embed_tokens.weight")
             }
             Head::Tokens => graph.linear(&states, "lm_head"),
         }

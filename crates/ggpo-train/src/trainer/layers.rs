@@ -25,7 +25,7 @@ impl<T: Scalar> AdaptedLayers<T> for Layers<'_, T> {
         let (module, adapter) = self.adapters[index];
         let weight = format!("{module}.weight");
         LayerView {
-            weight: view2(&self.parameters[&weight]),
+            weight: self.parameters.weight(&weight),
             a: view2(&adapter.a),
             b: view2(&adapter.b),
             scaling: adapter.scaling,

@@ -102,7 +102,7 @@ impl<T: Real> Trainer<T> {
     /// `adapters`) under a perturbation.
     ///
     /// # Errors
-    /// If a setting cannot be used.
+    /// If a setting cannot be used, or needs the gradient of a quantised weight.
     pub fn new(
         model: Model,
         parameters: Parameters<T>,
@@ -116,6 +116,16 @@ impl<T: Real> Trainer<T> {
         let perturbation = perturbation
             .map(|ggpo| Ggpo::new(ggpo, seed, config.steps))
             .transpose()?;
+        if let Some(name) = trained.iter().find(|name| !parameters.contains_key(*name)) {
+            return Err(Error::config("trained", "dense parameters", name));
+        }
+        if perturbation.as_ref().is_some_and(needs_exact)
+            && let Some(name) = quantized_weights(&parameters, &adapters).next()
+        {
+            let expected = "\"adapters\" or \"none\" where a weight is quantised";
+            let found = format!("\"exact\" and {name}");
+            return Err(Error::config("gradient", expected, found));
+        }
         Ok(Trainer {
             model,
             parameters,
@@ -298,12 +308,18 @@ impl<T: Real> Trainer<T> {
     }
 
     /// Norms of the gradient of the merged weights on one batch, without
-    /// noise: by equation 7 and exactly.
+    /// noise: by equation 7 and exactly. Quantised weights, which have no exact
+    /// gradient, are passed over.
     pub fn audit(&self, batch: &Batch) -> Vec<GradientAudit> {
-        let weights = self
-            .adapters
-            .keys()
-            .map(|module| format!("{module}.weight"));
+        let weight = |module: &String| format!("{module}.weight");
+        let adapters = self.adapters.iter();
+        let adapters: Vec<_> = adapters
+            .filter(|(module, _)| self.parameters.contains_key(&weight(module)))
+            .collect();
+        if adapters.is_empty() {
+            return Vec::new();
+        }
+        let weights = adapters.iter().map(|(module, _)| weight(module));
         let graph =
             Graph::for_evaluation(Tape::new(), &self.parameters, &self.adapters).training(weights);
         let loss = self.model.loss(&graph, batch);
@@ -315,7 +331,7 @@ impl<T: Real> Trainer<T> {
             .collect();
         let layers = Layers {
             parameters: &self.parameters,
-            adapters: self.adapters.iter().collect(),
+            adapters,
             gradients: &gradients,
         };
         (0..layers.count())
@@ -398,6 +414,18 @@ impl<T: Real> Trainer<T> {
 
 fn needs_exact<T: Scalar>(perturbation: &Ggpo<T>) -> bool {
     perturbation.config().gradient == GradientEstimate::Exact
+}
+
+/// The names of the quantised weights that have an adapter.
+fn quantized_weights<'a, T>(
+    parameters: &'a Parameters<T>,
+    adapters: &'a Adapters<T>,
+) -> impl Iterator<Item = &'a String> {
+    let names = parameters.quantized.keys();
+    names.filter(|name| {
+        let module = name.strip_suffix(".weight");
+        module.is_some_and(|module| adapters.contains_key(module))
+    })
 }
 
 fn not_finite<T: Scalar>(gradients: &BTreeMap<String, Tensor<T>>) -> Option<&str> {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use ggpo_train::data::Batch;
+use ggpo_train::data::bucket::scored_batches;
 use ggpo_train::evaluation::evaluate;
 use serde_json::{Map, json};
 
@@ -40,7 +42,8 @@ impl Eval {
             eprintln!("{}", dataset.notes);
         }
         let model = &opened.assembled;
-        let batches = model.batches(&task, &dataset.examples);
+        let batches = scored_batches(&dataset.examples, &task, &model.tokenizer);
+        let batches: Vec<Batch> = batches.into_iter().map(|(_, batch)| batch).collect();
         let scores = evaluate(&model.model, &model.parameters, &model.adapters, &batches);
         if self.json {
             let mut fields = Map::from_iter([

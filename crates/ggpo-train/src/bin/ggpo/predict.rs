@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use ggpo_lora::files::write_atomically;
+use ggpo_train::data::bucket::scored_batches;
 use ggpo_train::data::{Dataset, TaskConfig};
 use ggpo_train::generate::{GenerateConfig, generate};
 use ggpo_train::prediction::{Prediction, predict};
@@ -105,11 +106,10 @@ impl Predict {
 fn judged(opened: &Opened, task: &TaskConfig, dataset: &Dataset) -> Result<Vec<u8>> {
     let model = &opened.assembled;
     let bar = progress::bar(dataset.examples.len() as u64, "predicting", "rows");
-    let fill = Dataset::fill(task, &model.tokenizer);
+    let batches = scored_batches(&dataset.examples, task, &model.tokenizer);
     let (parameters, adapters) = (&model.parameters, &model.adapters);
-    let examples = &dataset.examples;
     let count = |rows: usize| bar.inc(rows as u64);
-    let predictions = predict(&model.model, parameters, adapters, examples, fill, count);
+    let predictions = predict(&model.model, parameters, adapters, &batches, count);
     bar.finish_and_clear();
     let mut header = vec!["label".to_owned()];
     header.extend(

@@ -17,6 +17,7 @@ use crate::output::print_json;
 
 /// Arguments of `ggpo train`.
 #[derive(Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "\
 Examples:
   ggpo train --model models/fetched/minilm --train train.tsv --method ggpo --out runs/ggpo
