@@ -149,7 +149,7 @@ fn every_floating_point_kind_is_read() {
         }
         write_raw(&folder.weights(), &converted);
         for (name, found) in &folder.parameters() {
-            let rounded = exact[&name].mapv(|x| encode(x as f32).0);
+            let rounded = exact[name].mapv(|x| encode(x as f32).0);
             assert!(found == rounded, "{name} as {dtype}");
         }
     }
