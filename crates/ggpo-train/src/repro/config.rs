@@ -5,15 +5,39 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::score::Score;
 use crate::method::MethodConfig;
-use crate::run::{ScoredRows, TaskConfig, TaskKind};
+use crate::run::{ScoredRows, TaskConfig};
 use crate::schedule::Schedule;
 use crate::{Error, Result};
 
-/// All experiments, and the levels of effort they can be run at.
+mod checks;
+
+/// The description of the default study, from the root of the workspace.
+pub const DEFAULT_STUDY: &str = "experiments/repro.toml";
+
+/// Weight of a new loss in a smoothed one, where a study does not look at the
+/// course of the loss by itself.
+const SMOOTHING: f64 = 0.1;
+
+/// A study: all experiments, and the levels of effort they can be run at.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReproConfig {
+    /// File it was read from, as it was named.
+    #[serde(skip)]
+    pub path: PathBuf,
+    /// Title of the report.
+    #[serde(default = "default_title")]
+    pub title: String,
+    /// What the study is about: the first paragraph of the report.
+    pub about: Option<String>,
+    /// What is to be said about the base models.
+    pub base_models: Option<String>,
+    /// What the study does not show, point by point. The report goes on after
+    /// the last one with the numbers of tasks and seeds.
+    #[serde(default)]
+    pub limits: Vec<String>,
     /// Id of the method that all others are compared with.
     pub reference: String,
     /// The methods, in the order of the report.
@@ -21,13 +45,17 @@ pub struct ReproConfig {
     /// Tasks on which all methods are tuned and compared.
     pub tasks: Vec<TaskEntry>,
     /// Test error over rank, with wrong labels.
-    pub rank_sweep: RankSweep,
+    pub rank_sweep: Option<RankSweep>,
     /// Training loss over steps, at high rank and learning rate.
-    pub loss_bump: LossBump,
+    pub loss_bump: Option<LossBump>,
     /// The measurement of time and memory.
-    pub cost: CostEntry,
+    pub cost: Option<CostEntry>,
     /// Levels of effort by name.
     pub levels: BTreeMap<String, Level>,
+}
+
+fn default_title() -> String {
+    "LoRA-GGPO: what the experiments show".to_owned()
 }
 
 /// A method under its name in the report.
@@ -66,27 +94,9 @@ pub struct TaskEntry {
     pub schedule: Schedule,
     /// Largest global norm of the gradients.
     pub clip: Option<f64>,
-}
-
-impl TaskEntry {
-    /// Checks that the report can be made of the task.
-    fn check(&self) -> std::result::Result<(), String> {
-        let TaskEntry { id, data, .. } = self;
-        if !matches!(
-            data.kind,
-            TaskKind::Classification | TaskKind::LanguageModelling
-        ) {
-            let found = data.kind.name();
-            let expected = "classification or language-modelling";
-            return Err(format!(
-                "task {id}: data.kind: expected {expected}, found {found}"
-            ));
-        }
-        if data.test.is_none() {
-            return Err(format!("task {id}: data.test: expected a file, found none"));
-        }
-        Ok(())
-    }
+    /// What methods and learning rates are judged by; without it, what the runs
+    /// choose their best step by.
+    pub score: Option<Score>,
 }
 
 /// The experiment on the classical double descent.
@@ -139,15 +149,20 @@ pub struct Level {
     pub step_factor: f64,
     /// Rows that scores are taken from, in place of what the tasks say.
     pub scored_rows: Option<ScoredRows>,
-    /// Ranks of the sweep.
+    /// Ranks of the sweep; none without a sweep.
+    #[serde(default)]
     pub ranks: Vec<usize>,
-    /// Seeds of the sweep.
+    /// Seeds of the sweep; none without a sweep.
+    #[serde(default)]
     pub sweep_seeds: Vec<u64>,
-    /// Learning rates of the loss bump.
+    /// Learning rates of the loss bump; none without that experiment.
+    #[serde(default)]
     pub bump_learning_rates: Vec<f64>,
-    /// Seeds of the loss bump.
+    /// Seeds of the loss bump; none without that experiment.
+    #[serde(default)]
     pub bump_seeds: Vec<u64>,
-    /// Steps of every method whose time is measured.
+    /// Steps of every method whose time is measured; 0 without measurement.
+    #[serde(default)]
     pub cost_steps: u32,
 }
 
@@ -155,50 +170,39 @@ impl ReproConfig {
     /// Reads and checks a TOML file.
     ///
     /// # Errors
-    /// If it cannot be read, or names a method that it does not describe, or
-    /// reuses a tuning seed.
+    /// If it cannot be read, lacks a field or has one too many for its
+    /// experiments, names a method or task that it does not describe, or reuses
+    /// a tuning seed.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
-        let config: ReproConfig =
-            toml::from_str(&text).map_err(|error| Error::file(path, error.to_string()))?;
-        let mut named = vec![&config.reference];
-        named.extend(&config.rank_sweep.methods);
-        named.extend(&config.loss_bump.methods);
-        for id in named {
-            if !config.methods.iter().any(|method| method.id == *id) {
-                let problem = format!("expected the id of a method, found \"{id}\"");
-                return Err(Error::file(path, problem));
-            }
+        Self::parse(&text, path)
+    }
+
+    /// Reads and checks the text of the file `path`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let mut config: ReproConfig =
+            toml::from_str(text).map_err(|error| Error::file(path, error.to_string()))?;
+        config.path = path.to_path_buf();
+        match checks::problem(&config) {
+            Some(problem) => Err(Error::file(path, problem)),
+            None => Ok(config),
         }
-        let tasks = [&config.rank_sweep.task, &config.loss_bump.task];
-        for task in config.tasks.iter().chain(tasks) {
-            task.check().map_err(|error| Error::file(path, error))?;
-        }
-        let smoothing = config.loss_bump.smoothing;
-        if !(smoothing > 0.0 && smoothing <= 1.0) {
-            let problem =
-                format!("loss_bump.smoothing: expected a weight in (0, 1], found {smoothing}");
-            return Err(Error::file(path, problem));
-        }
-        for (name, level) in &config.levels {
-            if let Some(seed) = level
-                .tuning_seeds
-                .iter()
-                .find(|seed| level.seeds.contains(seed))
-            {
-                let problem = format!(
-                    "levels.{name}.tuning_seeds: expected none of the compared seeds, found {seed}"
-                );
-                return Err(Error::file(path, problem));
-            }
-        }
-        Ok(config)
+    }
+
+    /// Weight of a new loss in the smoothed one, in (0, 1].
+    pub fn smoothing(&self) -> f64 {
+        self.loss_bump
+            .as_ref()
+            .map_or(SMOOTHING, |bump| bump.smoothing)
     }
 
     /// The method of that id.
     ///
     /// # Panics
-    /// If there is none; [`read`](Self::read) has checked the ids in the file.
+    /// If there is none; [`parse`](Self::parse) has checked the ids in the file.
     pub fn method(&self, id: &str) -> &MethodEntry {
         self.methods
             .iter()

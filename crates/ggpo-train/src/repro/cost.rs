@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ggpo_lora::files::write_atomically;
 
-use super::config::ReproConfig;
+use super::config::CostEntry;
 use super::outcome::{Cost, MethodCost, TaskOutcome};
 use crate::run::{RunConfig, Stepper};
 use crate::{Error, Result, progress};
@@ -21,7 +21,7 @@ const WARM_UP: u32 = 3;
 ///
 /// A measurement found in `out` is not repeated.
 pub(super) fn measure(
-    config: &ReproConfig,
+    entry: &CostEntry,
     steps: u32,
     tasks: &[TaskOutcome],
     out: &Path,
@@ -32,9 +32,8 @@ pub(super) fn measure(
         return serde_json::from_str(&text)
             .map_err(|error| Error::file(path, format!("expected a measurement, found {error}")));
     }
-    let entry = &config.cost;
     let task = tasks.iter().find(|task| task.task.id == entry.task);
-    let task = task.ok_or_else(|| Error::config("cost.task", "the id of a task", &entry.task))?;
+    let task = task.expect("checked when the file was read");
     let plans: Vec<&RunConfig> = task
         .methods
         .iter()

@@ -11,10 +11,11 @@ mod execute;
 mod outcome;
 pub mod plan;
 mod report;
+pub mod score;
 
 use std::path::Path;
 
-pub use config::ReproConfig;
+pub use config::{DEFAULT_STUDY, ReproConfig};
 pub use cost::{PeakOfMethod, peak_memory_mib, run_steps};
 pub use outcome::{Cost, Finished, MethodCost, MethodOutcome, Outcome, TaskOutcome};
 
@@ -22,6 +23,7 @@ use crate::run::{Corpora, RunResult};
 use crate::{Error, Result};
 use config::{Level, TaskEntry};
 use plan::PlannedRun;
+use score::Score;
 
 /// Carries out all experiments at a level of effort and writes the report to
 /// `out`; goes on where an earlier call stopped.
@@ -50,7 +52,8 @@ pub fn reproduce(
         "rank sweep",
     )?;
     let bump = finish(plan::loss_bump(&config, &level), &corpora, out, "loss bump")?;
-    let cost = cost::measure(&config, level.cost_steps, &tasks, out, peak_of_method)?;
+    let measure = |entry| cost::measure(entry, level.cost_steps, &tasks, out, peak_of_method);
+    let cost = config.cost.as_ref().map(measure).transpose()?;
     let outcome = Outcome {
         config,
         level: level_name.to_owned(),
@@ -92,7 +95,7 @@ fn compare(
             .into_iter()
             .partition(|run| run.plan.method == method.id);
         tuning = rest;
-        let learning_rate = choose_learning_rate(&own, &level.learning_rates);
+        let learning_rate = choose_learning_rate(&own, &level.learning_rates, task.judged_by());
         chosen.push((method, own, learning_rate));
     }
     let reference = chosen
@@ -135,19 +138,19 @@ fn compare(
 
 /// The learning rate with the best mean validation score of its tuning runs;
 /// one at which a run diverged only if it happened at every one.
-fn choose_learning_rate(tuning: &[Finished], rates: &[f64]) -> f64 {
+fn choose_learning_rate(tuning: &[Finished], rates: &[f64], score: Score) -> f64 {
     let judge = |&rate: &f64| {
         let runs = || {
             tuning
                 .iter()
                 .filter(move |run| run.plan.learning_rate == rate)
         };
-        let mean = |score: fn(&RunResult) -> f64| {
-            runs().map(|run| score(&run.result)).sum::<f64>() / runs().count() as f64
+        let mean = |quality: &dyn Fn(&RunResult) -> f64| {
+            runs().map(|run| quality(&run.result)).sum::<f64>() / runs().count() as f64
         };
         let stayed = runs().all(|run| run.result.diverged_at.is_none());
-        let accuracy = mean(|r| r.validation.classes.as_ref().map_or(0.0, |c| c.accuracy));
-        (stayed, accuracy, -mean(|r| r.validation.loss))
+        let quality = mean(&|result| score.quality(&result.validation));
+        (stayed, quality, -mean(&|result| result.validation.loss))
     };
     let better = |a: &f64, b: &f64| judge(a).partial_cmp(&judge(b)).expect("finite scores");
     // Of equals the lowest: `max_by` keeps the last.

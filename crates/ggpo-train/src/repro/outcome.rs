@@ -1,6 +1,6 @@
 //! What came out of the experiments: everything the report is made of.
 
-use super::config::{LossBump, RankSweep, ReproConfig, TaskEntry};
+use super::config::{ReproConfig, TaskEntry};
 use super::plan::PlannedRun;
 use crate::evaluation::Scores;
 use crate::run::RunResult;
@@ -92,22 +92,12 @@ pub struct Outcome {
     pub level: String,
     /// The comparisons.
     pub tasks: Vec<TaskOutcome>,
-    /// Test error over rank, by method, rank and seed.
+    /// Test error over rank, by method, rank and seed; empty if the study has
+    /// no rank sweep.
     pub sweep: Vec<Finished>,
-    /// Training loss over steps, by method, learning rate and seed.
+    /// Training loss over steps, by method, learning rate and seed; empty if the
+    /// study has no such experiment.
     pub bump: Vec<Finished>,
-    /// Time and memory.
-    pub cost: Cost,
-}
-
-impl Outcome {
-    /// The description of the rank sweep.
-    pub fn rank_sweep(&self) -> &RankSweep {
-        &self.config.rank_sweep
-    }
-
-    /// The description of the loss bump.
-    pub fn loss_bump(&self) -> &LossBump {
-        &self.config.loss_bump
-    }
+    /// Time and memory, if the study measures them.
+    pub cost: Option<Cost>,
 }

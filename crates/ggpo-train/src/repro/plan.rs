@@ -103,9 +103,11 @@ pub fn compared(
     level.seeds.iter().map(one).collect()
 }
 
-/// The runs of the rank sweep.
+/// The runs of the rank sweep; none if the study has none.
 pub fn rank_sweep(config: &ReproConfig, level: &Level) -> Vec<PlannedRun> {
-    let sweep = &config.rank_sweep;
+    let Some(sweep) = &config.rank_sweep else {
+        return Vec::new();
+    };
     let mut runs = Vec::new();
     for id in &sweep.methods {
         for &rank in &level.ranks {
@@ -128,9 +130,11 @@ pub fn rank_sweep(config: &ReproConfig, level: &Level) -> Vec<PlannedRun> {
     runs
 }
 
-/// The runs of the loss bump.
+/// The runs of the loss bump; none if the study has none.
 pub fn loss_bump(config: &ReproConfig, level: &Level) -> Vec<PlannedRun> {
-    let bump = &config.loss_bump;
+    let Some(bump) = &config.loss_bump else {
+        return Vec::new();
+    };
     let mut runs = Vec::new();
     for id in &bump.methods {
         let mut method = config.method(id).config.clone();

@@ -23,8 +23,8 @@ use super::outcome::Outcome;
 use crate::{Error, Result};
 use document::{Document, Section};
 
-/// Writes `results.csv`, `report.md`, `cost.md`, `report.html` and the figures
-/// to `out`.
+/// Writes `results.csv`, `report.md`, `report.html`, the figures, and `cost.md`
+/// if time and memory were measured, to `out`.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -32,17 +32,26 @@ pub(super) fn write(outcome: &Outcome, out: &Path) -> Result<()> {
     let results = content::results(outcome);
     let cost = content::cost(outcome);
     save(out, "results.csv", &table::results(outcome)?)?;
-    for figure in results.figures().chain(cost.figures()) {
+    for figure in [&results]
+        .into_iter()
+        .chain(&cost)
+        .flat_map(Document::figures)
+    {
         save(out, &figure.file, figure.svg.as_bytes())?;
     }
     save(out, "report.md", markdown::render(&results).as_bytes())?;
-    save(out, "cost.md", markdown::render(&cost).as_bytes())?;
+    if let Some(cost) = &cost {
+        save(out, "cost.md", markdown::render(cost).as_bytes())?;
+    }
     let page = html::render(&whole(results, cost));
     save(out, "report.html", page.as_bytes())
 }
 
 /// Both documents in one, the cost as its last section but two.
-fn whole(mut results: Document, cost: Document) -> Document {
+fn whole(mut results: Document, cost: Option<Document>) -> Document {
+    let Some(cost) = cost else {
+        return results;
+    };
     let mut blocks = cost.lead;
     blocks.extend(cost.sections.into_iter().flat_map(|section| section.blocks));
     let section = Section::new(content::COST_ID, cost.title, blocks);

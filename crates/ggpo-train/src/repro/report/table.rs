@@ -2,10 +2,11 @@
 
 use crate::repro::outcome::{Finished, Outcome};
 use crate::repro::report::summary::bump_of;
+use crate::repro::score::Score;
 use crate::{Error, Result};
 
 /// Heads of the columns.
-const COLUMNS: [&str; 24] = [
+const COLUMNS: [&str; 26] = [
     "experiment",
     "task",
     "method",
@@ -16,6 +17,8 @@ const COLUMNS: [&str; 24] = [
     "best_step",
     "validation_loss",
     "validation_accuracy",
+    "validation_matthews",
+    "validation_f1",
     "test_loss",
     "test_accuracy",
     "test_matthews",
@@ -40,14 +43,31 @@ const COLUMNS: [&str; 24] = [
 pub(super) fn results(outcome: &Outcome) -> Result<Vec<u8>> {
     let refused = |error: &dyn std::fmt::Display| Error::file("results.csv", error.to_string());
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer
-        .write_record(COLUMNS)
-        .map_err(|error| refused(&error))?;
+    let applies = COLUMNS.map(|column| applies(outcome, column));
+    let mut write = |row: [&str; COLUMNS.len()]| {
+        let cells = row.iter().zip(applies).filter(|(_, applies)| *applies);
+        writer
+            .write_record(cells.map(|(cell, _)| cell))
+            .map_err(|error| refused(&error))
+    };
+    write(COLUMNS)?;
     for (experiment, run) in runs(outcome) {
         let row = row(outcome, experiment, run);
-        writer.write_record(row).map_err(|error| refused(&error))?;
+        write(row.each_ref().map(String::as_str))?;
     }
     writer.into_inner().map_err(|error| refused(&error))
+}
+
+/// Whether the study has use for a column.
+fn applies(outcome: &Outcome, column: &str) -> bool {
+    let mut tasks = outcome.tasks.iter();
+    let mut judges = |score| tasks.any(|task| task.task.judged_by() == score);
+    match column {
+        "validation_matthews" => judges(Score::Matthews),
+        "validation_f1" => judges(Score::F1),
+        "bump_height" | "bump_length" | "bump_recovered" => outcome.config.loss_bump.is_some(),
+        _ => true,
+    }
 }
 
 /// All runs with their experiment; a run may serve several.
@@ -63,13 +83,14 @@ fn runs(outcome: &Outcome) -> Vec<(&'static str, &Finished)> {
     all
 }
 
-fn row(outcome: &Outcome, experiment: &str, run: &Finished) -> [String; 24] {
+fn row(outcome: &Outcome, experiment: &str, run: &Finished) -> [String; COLUMNS.len()] {
     let Finished { plan, result } = run;
     let bump = (!result.losses.is_empty()).then(|| bump_of(outcome, &result.losses));
     let accuracy = |scores: &crate::evaluation::Scores| {
         optional(scores.classes.as_ref().map(|classes| classes.accuracy))
     };
     let classes = run.test().classes.as_ref();
+    let validation = result.validation.classes.as_ref();
     let noise = result.noise.iter().flat_map(|(_, layers)| layers);
     let audit = result.audit.iter().flat_map(|(_, layers)| layers);
     let known = audit.filter(|layer| layer.exact > 0.0);
@@ -86,6 +107,8 @@ fn row(outcome: &Outcome, experiment: &str, run: &Finished) -> [String; 24] {
         result.best_step.to_string(),
         number(result.validation.loss),
         accuracy(&result.validation),
+        optional(validation.map(|classes| classes.matthews)),
+        optional(validation.map(|classes| classes.f1)),
         number(run.test().loss),
         accuracy(run.test()),
         optional(classes.map(|classes| classes.matthews)),

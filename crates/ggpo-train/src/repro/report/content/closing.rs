@@ -3,6 +3,8 @@
 use super::super::document::{Block, Section, Table, Text};
 use super::super::format::{counted, listed};
 use super::super::summary::level;
+use super::cost_link;
+use crate::repro::config::DEFAULT_STUDY;
 use crate::repro::outcome::Outcome;
 
 /// Sections at the end of the report.
@@ -22,21 +24,18 @@ pub(super) fn sections(outcome: &Outcome) -> [Section; SECTIONS] {
 
 fn limits(outcome: &Outcome) -> Section {
     let level = level(outcome);
-    let points = [
-        "These are small models and small tasks: what holds here need not hold for models a \
-         thousand times their size, and what does not show here may show there."
-            .to_owned(),
-        format!(
-            "The papers' models and data were not run, so this neither confirms nor refutes their \
-             tables. {} and {} are a sample of what could be asked.",
-            counted(outcome.tasks.len(), "task"),
-            counted(level.seeds.len(), "seed"),
-        ),
-        "The two experiments on double descent look at one task each, and at one learning rate or \
-         one rank."
-            .to_owned(),
-        "The split of the data is fixed; another split would move all scores.".to_owned(),
-    ];
+    let sample = format!(
+        "{} and {} are a sample of what could be asked.",
+        counted(outcome.tasks.len(), "task"),
+        counted(level.seeds.len(), "seed"),
+    );
+    let mut points = outcome.config.limits.clone();
+    match points.last_mut() {
+        Some(last) => last.push_str(&format!(" {sample}")),
+        None => points.push(sample),
+    }
+    points.extend(descent(outcome).map(str::to_owned));
+    points.push("The split of the data is fixed; another split would move all scores.".to_owned());
     let points = points.into_iter().map(Text::from).collect();
     let mut table = Table::new(
         "For orientation, the papers' numbers: T5-base, mean accuracy over MNLI, SST-2, CoLA, QNLI \
@@ -61,6 +60,22 @@ fn limits(outcome: &Outcome) -> Section {
     Section::new("limits", "What this does not show", blocks)
 }
 
+/// How little the experiments on double descent look at.
+fn descent(outcome: &Outcome) -> Option<&'static str> {
+    let config = &outcome.config;
+    match (&config.rank_sweep, &config.loss_bump) {
+        (Some(_), Some(_)) => Some(
+            "The two experiments on double descent look at one task each, and at one learning \
+             rate or one rank.",
+        ),
+        (Some(_), None) => {
+            Some("The experiment on double descent looks at one task and one learning rate.")
+        }
+        (None, Some(_)) => Some("The experiment on double descent looks at one task and one rank."),
+        (None, None) => None,
+    }
+}
+
 fn repeat(outcome: &Outcome) -> Section {
     let levels: Vec<String> = outcome
         .config
@@ -71,30 +86,40 @@ fn repeat(outcome: &Outcome) -> Section {
             format!("{name} ({}, {rates})", counted(level.seeds.len(), "seed"))
         })
         .collect();
-    let words = Text::new(format!(
-        "The levels of effort are {}. This report is of the level \"{}\":",
-        listed(&levels),
-        outcome.level,
-    ));
-    let command = match outcome.level.as_str() {
-        "default" => "cargo xtask repro".to_owned(),
-        other => format!("cargo xtask repro --{other}"),
+    let words = match levels.as_slice() {
+        [only] => Text::new(format!("There is one level of effort, {only}:")),
+        _ => Text::new(format!(
+            "The levels of effort are {}. This report is of the level \"{}\":",
+            listed(&levels),
+            outcome.level,
+        )),
     };
+    let study = outcome.config.path.display().to_string();
+    let mut command = "cargo xtask repro".to_owned();
+    if outcome.level != "default" {
+        command.push_str(&format!(" --{}", outcome.level));
+    }
+    if study != DEFAULT_STUDY {
+        command.push_str(&format!(" --config {study}"));
+    }
     let same = Text::new(
-        "What is finished is not done again, and a run that was stopped goes on where it was. \
-         Apart from ",
-    )
-    .link("time and memory", "cost.md", Some(super::COST_ID))
-    .plain(
-        " the report is the same, bit for bit, for any number of threads and after an \
-         interruption. The experiments are described in ",
-    )
-    .code("experiments/repro.toml")
-    .plain(", and each run in the ")
-    .code("config.toml")
-    .plain(" of its folder below ")
-    .code("runs/")
-    .plain(".");
+        "What is finished is not done again, and a run that was stopped goes on where it was. ",
+    );
+    let same = match outcome.cost {
+        Some(_) => cost_link(same.plain("Apart from ")).plain(" the report is"),
+        None => same.plain("The report is"),
+    };
+    let same = same
+        .plain(
+            " the same, bit for bit, for any number of threads and after an interruption. The \
+             experiments are described in ",
+        )
+        .code(study)
+        .plain(", and each run in the ")
+        .code("config.toml")
+        .plain(" of its folder below ")
+        .code("runs/")
+        .plain(".");
     let blocks = vec![
         Block::Paragraph(words),
         Block::Code(command),

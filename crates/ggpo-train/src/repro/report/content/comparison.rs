@@ -6,6 +6,7 @@ use super::super::format::{ABSENT, count, fixed, probability, rate, setting};
 use super::super::summary::{Comparison, MethodSummary, Role, TaskSummary, level, with_role};
 use super::{difference, figure, mean_sd, reference, verdict};
 use crate::repro::outcome::{Outcome, TaskOutcome};
+use crate::repro::score::Score;
 
 /// Whether LoRA-GGPO differs from the reference on a task, and from noise
 /// without guidance.
@@ -16,7 +17,12 @@ pub(super) fn verdicts(outcome: &Outcome, task: &TaskSummary) -> Vec<Text> {
         let Some(comparison) = own.and_then(|own| own.comparison.as_ref()) else {
             continue;
         };
-        let words = verdict::scores(task.metric, &guided.title, reference(outcome), comparison);
+        let words = verdict::scores(
+            task.judged_by,
+            &guided.title,
+            reference(outcome),
+            comparison,
+        );
         points.push(on_task(task, &words));
     }
     points
@@ -67,8 +73,8 @@ pub(super) fn section(outcome: &Outcome, task: &TaskOutcome, summary: &TaskSumma
              rate. Lines are means over the seeds, bands go from the lowest to the highest seed. \
              The loss is smoothed: a new loss weighs {}.",
             summary.title,
-            summary.metric.name(),
-            setting(outcome.loss_bump().smoothing),
+            summary.judged_by.name(),
+            setting(outcome.config.smoothing()),
         ),
         figures::training(outcome, task),
     )));
@@ -85,35 +91,42 @@ fn table(
     caption: String,
     methods: &[MethodSummary],
 ) -> Table {
-    let decimals = verdict::decimals(task.metric);
-    let title = format!("Test {}", task.metric.title());
-    let versus = format!("Difference to {} [95 % interval]", reference(outcome));
-    let head = [
-        "Method",
-        "Learning rate",
-        &title,
-        &versus,
-        "p",
-        "Cohen's d",
-        "Test loss (nats)",
-        "Diverged",
-        "Trained parameters",
-    ];
+    let decimals = task.judged_by.decimals();
+    let mut scores = vec![task.judged_by];
+    scores.extend(task.judged_by.beside());
+    let mut head = vec!["Method".to_owned(), "Learning rate".to_owned()];
+    head.extend(scores.iter().map(|score| format!("Test {}", score.title())));
+    head.push(format!(
+        "Difference to {} [95 % interval]",
+        reference(outcome)
+    ));
+    head.extend(["p", "Cohen's d"].map(str::to_owned));
+    let shows_loss = task.judged_by != Score::Loss;
+    head.extend(shows_loss.then(|| "Test loss (nats)".to_owned()));
+    head.extend(["Diverged", "Trained parameters"].map(str::to_owned));
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
     let mut table = Table::new(caption, 1, &head);
     for method in methods {
         let comparison = method.comparison.as_ref();
         let edge = if method.at_edge { " (edge)" } else { "" };
-        table.rows.push(vec![
+        let mut row = vec![
             method.title.clone(),
             format!("{}{edge}", rate(method.learning_rate)),
             mean_sd(&method.score, decimals),
+        ];
+        let beside = method.beside.iter();
+        row.extend(beside.map(|(score, sample)| mean_sd(sample, score.decimals())));
+        row.extend([
             difference(comparison, decimals),
             comparison.map_or(ABSENT.to_owned(), |found| probability(found.p)),
             comparison.map_or(ABSENT.to_owned(), |found| fixed(found.effect, 2)),
-            mean_sd(&method.test_loss, 4),
+        ]);
+        row.extend(shows_loss.then(|| mean_sd(&method.test_loss, 4)));
+        row.extend([
             format!("{} of {}", method.diverged, method.scores.len()),
             method.trained_parameters.map_or(ABSENT.to_owned(), count),
         ]);
+        table.rows.push(row);
     }
     table
 }
@@ -146,7 +159,7 @@ fn guidance(outcome: &Outcome, task: &TaskSummary) -> Vec<Block> {
                     continue;
                 };
                 let found = Comparison::new(&own.scores, &other.scores);
-                let words = verdict::scores(task.metric, &own.title, &other.title, &found);
+                let words = verdict::scores(task.judged_by, &own.title, &other.title, &found);
                 points.push(Text::new(format!("With {setting}, {words}.")));
             }
         }

@@ -5,14 +5,14 @@ use super::super::figures;
 use super::super::format::{counted, fixed};
 use super::super::summary::{CostSummary, MethodTime, Sample};
 use super::{figure, reference};
-use crate::repro::outcome::Outcome;
+use crate::repro::outcome::{Cost, Outcome};
 
 /// Anchor of the section in the page that holds everything.
 pub(crate) const ID: &str = "time-and-memory";
 
 /// The page on time and memory.
-pub(crate) fn document(outcome: &Outcome) -> Document {
-    let cost = CostSummary::new(outcome);
+pub(crate) fn document(outcome: &Outcome, cost: &Cost) -> Document {
+    let cost = CostSummary::new(outcome, cost);
     let about = format!(
         "Measured on \"{}\" with {}: {} of every method, one step of each in turn, after a few that \
          do not count. A ratio of times compares a step with the step of {} beside it, so that \

@@ -12,7 +12,7 @@ use crate::run::TaskKind;
 
 /// Test error over rank.
 pub(super) fn over_rank(outcome: &Outcome, sweep: &SweepSummary) -> Section {
-    let entry = outcome.rank_sweep();
+    let entry = &sweep.entry;
     let steps = outcome
         .sweep
         .first()
@@ -38,10 +38,7 @@ pub(super) fn over_rank(outcome: &Outcome, sweep: &SweepSummary) -> Section {
                 are above twice their standard error and above 0 in every seed.";
     let mut blocks = vec![Block::paragraph(about), Block::paragraph(rule)];
     blocks.push(Block::List(
-        rank_verdicts(outcome, sweep)
-            .into_iter()
-            .map(Text::from)
-            .collect(),
+        rank_verdicts(sweep).into_iter().map(Text::from).collect(),
     ));
     blocks.push(Block::Figure(figure(
         "rank-sweep",
@@ -49,17 +46,17 @@ pub(super) fn over_rank(outcome: &Outcome, sweep: &SweepSummary) -> Section {
          seeds, dots single seeds, bands go from the lowest to the highest.",
         figures::rank_sweep(outcome, sweep),
     )));
-    blocks.push(Block::Table(rank_table(outcome, sweep)));
+    blocks.push(Block::Table(rank_table(sweep)));
     let title = "The classical double descent (test error over rank)";
     Section::new("double-descent-over-rank", title, blocks)
 }
 
-fn is_classification(outcome: &Outcome) -> bool {
-    outcome.rank_sweep().task.data.kind == TaskKind::Classification
+fn is_classification(sweep: &SweepSummary) -> bool {
+    sweep.entry.task.data.kind == TaskKind::Classification
 }
 
-fn rank_table(outcome: &Outcome, sweep: &SweepSummary) -> Table {
-    let head = match is_classification(outcome) {
+fn rank_table(sweep: &SweepSummary) -> Table {
+    let head = match is_classification(sweep) {
         true => ["Training error (%)", "Test error (%)"],
         false => ["Training loss (nats)", "Test loss (nats)"],
     };
@@ -92,8 +89,8 @@ fn rank_table(outcome: &Outcome, sweep: &SweepSummary) -> Table {
 }
 
 /// One sentence or two about each method.
-pub(super) fn rank_verdicts(outcome: &Outcome, sweep: &SweepSummary) -> Vec<String> {
-    let fits = is_classification(outcome);
+pub(super) fn rank_verdicts(sweep: &SweepSummary) -> Vec<String> {
+    let fits = is_classification(sweep);
     let one = |line: &SweepLine| match fits {
         true => format!("{} {}", peak(line, "percentage points"), fit(line)),
         false => peak(line, "nats"),
@@ -151,7 +148,7 @@ fn fit(line: &SweepLine) -> String {
 
 /// Training loss over steps.
 pub(super) fn over_steps(outcome: &Outcome, bump: &BumpSummary) -> Section {
-    let entry = outcome.loss_bump();
+    let entry = &bump.entry;
     let steps = outcome
         .bump
         .first()
@@ -186,7 +183,7 @@ pub(super) fn over_steps(outcome: &Outcome, bump: &BumpSummary) -> Section {
         "loss-bump",
         "Smoothed training loss over the steps by learning rate. Thin lines are single seeds, thick \
          ones their mean as far as all runs go; a cross is the end of a run that diverged.",
-        figures::loss_bump(outcome),
+        figures::loss_bump(outcome, &entry.methods),
     )));
     blocks.push(Block::Table(bump_table(outcome, bump)));
     let title = "The paper's double descent (training loss over steps)";
@@ -233,7 +230,7 @@ fn bump_table(outcome: &Outcome, bump: &BumpSummary) -> Table {
 /// What the bumps are like, and where methods differ.
 pub(super) fn step_verdicts(outcome: &Outcome, bump: &BumpSummary) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
-    for id in &outcome.loss_bump().methods {
+    for id in &bump.entry.methods {
         let rows: Vec<&BumpRow> = bump.rows.iter().filter(|row| row.id == *id).collect();
         let heights = Sample::new(rows.iter().map(|row| row.height.mean()));
         if let (Some(row), false) = (rows.first(), heights.values.is_empty()) {

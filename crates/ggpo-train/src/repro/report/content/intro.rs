@@ -10,47 +10,56 @@ use super::super::summary::{
 };
 use super::{audit, comparison, cost_link, descent, reference};
 use crate::method::Adaptation;
-use crate::repro::config::MethodEntry;
+use crate::repro::config::{MethodEntry, TaskEntry};
 use crate::repro::outcome::Outcome;
 
 /// What stands below the title.
 pub(super) fn lead(outcome: &Outcome) -> Vec<Block> {
-    let words = Text::new("Results of ")
+    let about = outcome.config.about.as_deref();
+    let mut blocks: Vec<Block> = about.map(Block::paragraph).into_iter().collect();
+    let before = Text::new("Results of ")
         .code("cargo xtask repro")
         .plain(format!(
             " at the level \"{}\". Every sentence and number below is computed from the runs; \
              the numbers of each run are in ",
             outcome.level
         ))
-        .file("results.csv", "results.csv")
-        .plain(". What is measured, and so not the same twice, stands apart: ");
-    let words = cost_link(words).plain(".");
-    vec![Block::paragraph(words)]
+        .file("results.csv", "results.csv");
+    let words = match outcome.cost {
+        Some(_) => {
+            let words = ". What is measured, and so not the same twice, stands apart: ";
+            let words = before.plain(words);
+            cost_link(words).plain(".")
+        }
+        None => before.plain("."),
+    };
+    blocks.push(Block::paragraph(words));
+    blocks
 }
 
 /// The answers.
 pub(super) fn summary(
     outcome: &Outcome,
     tasks: &[TaskSummary],
-    sweep: &SweepSummary,
-    bump: &BumpSummary,
-    audits: &[AuditSummary],
+    sweep: Option<&SweepSummary>,
+    bump: Option<&BumpSummary>,
+    audits: Option<&[AuditSummary]>,
 ) -> Section {
     let mut points = Vec::new();
     for task in tasks {
         points.extend(comparison::verdicts(outcome, task));
     }
-    points.push(audit::verdict(audits));
-    points.push(
+    points.extend(audits.map(audit::verdict));
+    points.extend(sweep.map(|sweep| {
         Text::default()
             .strong("The classical double descent (test error over rank): ")
-            .plain(descent::rank_verdicts(outcome, sweep).join(" ")),
-    );
-    points.push(
+            .plain(descent::rank_verdicts(sweep).join(" "))
+    }));
+    points.extend(bump.map(|bump| {
         Text::default()
             .strong("The paper's double descent (training loss over steps): ")
-            .plain(descent::step_verdicts(outcome, bump).join(" ")),
-    );
+            .plain(descent::step_verdicts(outcome, bump).join(" "))
+    }));
     let seeds = level(outcome).seeds.len();
     let words = format!(
         "Methods are compared seed by seed, each at the learning rate that suits it best. With {} \
@@ -58,7 +67,8 @@ pub(super) fn summary(
         counted(seeds, "seed"),
         probability(smallest_p(seeds)),
     );
-    let blocks = vec![Block::paragraph(words), Block::List(points)];
+    let mut blocks = vec![Block::paragraph(words)];
+    blocks.extend((!points.is_empty()).then(|| Block::List(points)));
     Section::new("summary", "Summary", blocks)
 }
 
@@ -83,16 +93,32 @@ pub(super) fn what_was_run(outcome: &Outcome, tasks: &[TaskSummary]) -> Section 
     let scored = "Test scores are those of the step with the best validation score of the run; the \
                   test split is not looked at before. A run diverges when its loss or a gradient is \
                   no longer a number; it keeps the best step it had.";
-    let models = "The base models are small models pre-trained by this project on public-domain \
-                  text.";
-    let blocks = vec![
+    let mut blocks = vec![
         Block::Table(methods(outcome)),
         Block::Table(task_table(outcome, tasks)),
-        Block::paragraph(models),
-        Block::paragraph(tuning),
-        Block::paragraph(scored),
     ];
+    let models = outcome.config.base_models.as_deref();
+    blocks.extend(models.map(Block::paragraph));
+    blocks.push(Block::paragraph(tuning));
+    blocks.push(Block::paragraph(scored));
+    blocks.extend(chosen_otherwise(outcome));
     Section::new("what-was-run", "What was run", blocks)
+}
+
+/// Names the tasks whose best step is not chosen by what they are judged by.
+fn chosen_otherwise(outcome: &Outcome) -> Vec<Block> {
+    let tasks = outcome.tasks.iter().map(|task| &task.task);
+    let others = tasks.filter(|task| !task.judged_by().orders_as(task.steps_chosen_by()));
+    let one = |task: &TaskEntry| {
+        Block::paragraph(format!(
+            "\"{}\" is judged by {}, the learning rates included; within a run the best step is \
+             still the one with the best validation {}.",
+            task.title,
+            task.judged_by().name(),
+            task.steps_chosen_by().name(),
+        ))
+    };
+    others.map(one).collect()
 }
 
 fn noun(noun: &str, number: usize) -> String {
@@ -196,7 +222,7 @@ fn task_table(outcome: &Outcome, tasks: &[TaskSummary]) -> Table {
             task.task.title.clone(),
             task.task.about.clone(),
             model.to_string_lossy().into_owned(),
-            summary.metric.title().to_owned(),
+            summary.judged_by.title().to_owned(),
             run.map_or(ABSENT.to_owned(), |run| {
                 count(run.plan.config.training.steps as usize)
             }),

@@ -9,11 +9,13 @@ mod intro;
 mod verdict;
 
 pub(super) use closing::SECTIONS as CLOSING_SECTIONS;
-pub(super) use cost::{ID as COST_ID, document as cost};
+pub(super) use cost::ID as COST_ID;
 
 use super::document::{Document, Figure, Text};
 use super::format::{ABSENT, fixed, signed};
-use super::summary::{AuditSummary, BumpSummary, Comparison, Sample, SweepSummary, TaskSummary};
+use super::summary::{
+    AuditSummary, BumpSummary, Comparison, Role, Sample, SweepSummary, TaskSummary, with_role,
+};
 use crate::repro::outcome::Outcome;
 
 /// Everything but time and memory.
@@ -25,24 +27,38 @@ pub(super) fn results(outcome: &Outcome) -> Document {
         .collect();
     let sweep = SweepSummary::new(outcome);
     let bump = BumpSummary::new(outcome);
-    let audits = AuditSummary::all(outcome);
+    // Without a method whose noise has a gradient term there is nothing to audit.
+    let is_guided = with_role(outcome, Role::Guided).next().is_some();
+    let audits = is_guided.then(|| AuditSummary::all(outcome));
     let mut sections = vec![
-        intro::summary(outcome, &tasks, &sweep, &bump, &audits),
+        intro::summary(
+            outcome,
+            &tasks,
+            sweep.as_ref(),
+            bump.as_ref(),
+            audits.as_deref(),
+        ),
         intro::what_was_run(outcome, &tasks),
         intro::how_to_read(outcome, &tasks),
     ];
     for (task, summary) in outcome.tasks.iter().zip(&tasks) {
         sections.push(comparison::section(outcome, task, summary));
     }
-    sections.push(descent::over_rank(outcome, &sweep));
-    sections.push(descent::over_steps(outcome, &bump));
-    sections.push(audit::section(outcome, &audits));
+    sections.extend(sweep.map(|sweep| descent::over_rank(outcome, &sweep)));
+    sections.extend(bump.map(|bump| descent::over_steps(outcome, &bump)));
+    sections.extend(audits.map(|audits| audit::section(outcome, &audits)));
     sections.extend(closing::sections(outcome));
     Document {
-        title: "LoRA-GGPO: what the experiments show".to_owned(),
+        title: outcome.config.title.clone(),
         lead: intro::lead(outcome),
         sections,
     }
+}
+
+/// Time and memory, if they were measured.
+pub(super) fn cost(outcome: &Outcome) -> Option<Document> {
+    let cost = outcome.cost.as_ref()?;
+    Some(cost::document(outcome, cost))
 }
 
 /// A figure in the report's folder of figures.

@@ -1,25 +1,18 @@
 //! Sentences that say whether two methods differ.
 
 use super::super::format::{counted, fixed, probability, signed};
-use super::super::summary::{Comparison, LEVEL, Metric, Verdict, smallest_p};
+use super::super::summary::{Comparison, LEVEL, Verdict, smallest_p};
+use crate::repro::score::Score;
 use crate::statistics::Interval;
 
-/// Digits after the point of a score.
-pub(super) fn decimals(metric: Metric) -> usize {
-    match metric {
-        Metric::Accuracy => 2,
-        Metric::Perplexity => 3,
-    }
-}
-
 /// Whether `method` scores better or worse than `other`.
-pub(super) fn scores(metric: Metric, method: &str, other: &str, found: &Comparison) -> String {
+pub(super) fn scores(score: Score, method: &str, other: &str, found: &Comparison) -> String {
     let verdict = found.verdict();
-    let (decimals, unit) = (decimals(metric), metric.difference_unit());
+    let (decimals, unit) = (score.decimals(), score.difference_unit());
     if found.seeds() == 0 {
         return incomparable(method, other);
     }
-    let name = metric.name();
+    let name = score.name();
     if verdict == Verdict::NoDifference {
         let seeds = counted(found.seeds(), "seed");
         return format!(
@@ -28,16 +21,12 @@ pub(super) fn scores(metric: Metric, method: &str, other: &str, found: &Comparis
             numbers(found, decimals, unit),
         );
     }
-    let quality = if metric.is_better(verdict) {
-        "better"
-    } else {
-        "worse"
+    let is_higher = verdict == Verdict::Higher;
+    let quality = match is_higher == score.higher_is_better() {
+        true => "better",
+        false => "worse",
     };
-    let direction = if verdict == Verdict::Higher {
-        "higher"
-    } else {
-        "lower"
-    };
+    let direction = if is_higher { "higher" } else { "lower" };
     format!(
         "{method} is {quality} than {other}: its {name} is {direction} by {}{unit} on average ({})",
         fixed(found.differences.mean().abs(), decimals),
@@ -129,13 +118,13 @@ mod tests {
 
     #[test]
     fn a_higher_accuracy_is_better() {
-        let words = scores(Metric::Accuracy, "A", "B", &compare(&[1.0; 6]));
+        let words = scores(Score::Accuracy, "A", "B", &compare(&[1.0; 6]));
         assert!(
             words.starts_with("A is better than B: its accuracy is higher by 1.00"),
             "{words}"
         );
         assert!(words.contains("p = 0.0312"), "{words}");
-        let words = scores(Metric::Accuracy, "A", "B", &compare(&[-1.0; 6]));
+        let words = scores(Score::Accuracy, "A", "B", &compare(&[-1.0; 6]));
         assert!(
             words.starts_with("A is worse than B: its accuracy is lower by 1.00"),
             "{words}"
@@ -144,12 +133,12 @@ mod tests {
 
     #[test]
     fn a_lower_perplexity_is_better() {
-        let words = scores(Metric::Perplexity, "A", "B", &compare(&[-2.0; 6]));
+        let words = scores(Score::Perplexity, "A", "B", &compare(&[-2.0; 6]));
         assert!(
             words.starts_with("A is better than B: its perplexity is lower by 2.000"),
             "{words}"
         );
-        let words = scores(Metric::Perplexity, "A", "B", &compare(&[2.0; 6]));
+        let words = scores(Score::Perplexity, "A", "B", &compare(&[2.0; 6]));
         assert!(
             words.starts_with("A is worse than B: its perplexity is higher by"),
             "{words}"
@@ -159,7 +148,7 @@ mod tests {
     #[test]
     fn without_evidence_there_is_no_verdict() {
         let words = scores(
-            Metric::Accuracy,
+            Score::Accuracy,
             "A",
             "B",
             &compare(&[1.0, -1.0, 0.5, -0.4, 0.0]),
@@ -168,24 +157,24 @@ mod tests {
             words.contains("no difference in accuracy that 5 seeds can show"),
             "{words}"
         );
-        let words = scores(Metric::Accuracy, "A", "B", &compare(&[1.0, 2.0]));
+        let words = scores(Score::Accuracy, "A", "B", &compare(&[1.0, 2.0]));
         assert!(
             words.contains("2 seeds cannot give a p below 0.500"),
             "{words}"
         );
-        let words = scores(Metric::Accuracy, "A", "B", &compare(&[1.0]));
+        let words = scores(Score::Accuracy, "A", "B", &compare(&[1.0]));
         assert!(
             words.contains("that 1 seed can show") && !words.contains("NaN"),
             "{words}"
         );
-        let words = scores(Metric::Accuracy, "A", "B", &compare(&[]));
+        let words = scores(Score::Accuracy, "A", "B", &compare(&[]));
         assert!(words.contains("cannot be compared"), "{words}");
     }
 
     #[test]
     fn five_seeds_give_a_hint() {
         let words = scores(
-            Metric::Accuracy,
+            Score::Accuracy,
             "A",
             "B",
             &compare(&[1.0, 1.1, 0.9, 1.0, 1.2]),

@@ -6,7 +6,7 @@ use super::panel::{ABOVE, BELOW, LEFT, Panel, Series, legend, legend_height};
 use super::{WIDTH, color_of, line_of, names};
 use crate::repro::outcome::{Finished, Outcome, TaskOutcome};
 use crate::repro::report::format::rate as rate_words;
-use crate::repro::report::summary::{Metric, Sample, smoothed};
+use crate::repro::report::summary::{Sample, smoothed};
 
 /// Height of a panel.
 const HEIGHT: f64 = 250.0;
@@ -15,11 +15,11 @@ const FACTOR: f64 = 8.0;
 
 /// Training loss and validation score of all methods on a task.
 pub(crate) fn training(outcome: &Outcome, task: &TaskOutcome) -> String {
-    let metric = Metric::of(&task.task);
+    let judged_by = task.task.judged_by();
     let score = |run: &Finished| -> Vec<(f64, f64)> {
         let looks = run.result.evaluations.iter();
         looks
-            .map(|(step, scores)| (f64::from(*step), metric.score(scores)))
+            .map(|(step, scores)| (f64::from(*step), judged_by.value(scores)))
             .collect()
     };
     let (mut losses, mut looks) = (Vec::new(), Vec::new());
@@ -48,7 +48,7 @@ pub(crate) fn training(outcome: &Outcome, task: &TaskOutcome) -> String {
                 (LEFT, middle - 20.0),
             ),
             (
-                format!("Validation {}", metric.title()),
+                format!("Validation {}", judged_by.title()),
                 &looks,
                 (middle + LEFT, WIDTH - 20.0),
             ),
@@ -63,8 +63,7 @@ pub(crate) fn training(outcome: &Outcome, task: &TaskOutcome) -> String {
 
 /// Training loss of every run at high rank: one panel per learning rate, one
 /// thin line per seed, and the mean over the seeds.
-pub(crate) fn loss_bump(outcome: &Outcome) -> String {
-    let ids = &outcome.loss_bump().methods;
+pub(crate) fn loss_bump(outcome: &Outcome, ids: &[String]) -> String {
     let mut rates: Vec<f64> = outcome
         .bump
         .iter()
@@ -77,7 +76,7 @@ pub(crate) fn loss_bump(outcome: &Outcome) -> String {
     let head = legend_height(&names, WIDTH - LEFT);
     let all: Vec<Vec<Series>> = rates
         .iter()
-        .map(|rate| bump_series(outcome, *rate))
+        .map(|rate| bump_series(outcome, ids, *rate))
         .collect();
     let shared: Vec<f64> = all.iter().flat_map(|series| heights(series)).collect();
     let row_height = ABOVE + HEIGHT + BELOW;
@@ -119,10 +118,10 @@ pub(crate) fn loss_bump(outcome: &Outcome) -> String {
     })
 }
 
-fn bump_series(outcome: &Outcome, rate: f64) -> Vec<Series> {
+fn bump_series(outcome: &Outcome, ids: &[String], rate: f64) -> Vec<Series> {
     let mut thin = Vec::new();
     let mut thick = Vec::new();
-    for id in &outcome.loss_bump().methods {
+    for id in ids {
         let color = color_of(outcome, id);
         let of = |run: &&Finished| run.plan.method == *id && run.plan.learning_rate == rate;
         let runs = outcome.bump.iter().filter(of);

@@ -6,6 +6,7 @@ use super::panel::{ABOVE, BELOW, Panel};
 use super::{WIDTH, color_of};
 use crate::repro::outcome::Outcome;
 use crate::repro::report::summary::{MethodSummary, TaskSummary};
+use crate::repro::score::Score;
 
 /// Height of a method's row.
 const ROW: f64 = 40.0;
@@ -30,14 +31,14 @@ pub(crate) fn scores(outcome: &Outcome, task: &TaskSummary) -> String {
             x: Axis::around(Scale::Linear, values, (left + 16.0, split - 24.0)),
             y: rows_axis(top, bottom),
             title: "Test score: a dot per seed, a bar for the mean".to_owned(),
-            x_title: capital(task.metric.title()),
+            x_title: capital(task.judged_by.title()),
         };
         let ends = methods.iter().flat_map(differences).chain([0.0]);
         let differences = Panel {
             x: Axis::around(Scale::Linear, ends, (split + 24.0, WIDTH - 28.0)),
             y: rows_axis(top, bottom),
             title: format!("Difference to {}, 95 % interval", reference_title(outcome)),
-            x_title: difference_title(task),
+            x_title: difference_title(task.judged_by),
         };
         for panel in [&scores, &differences] {
             panel.frame(canvas);
@@ -65,12 +66,16 @@ fn reference_title(outcome: &Outcome) -> &str {
     &outcome.config.method(&outcome.config.reference).title
 }
 
-fn difference_title(task: &TaskSummary) -> String {
-    use crate::repro::report::summary::Metric;
-    match task.metric {
-        Metric::Accuracy => "Percentage points; better to the right".to_owned(),
-        Metric::Perplexity => "Perplexity; better to the left".to_owned(),
-    }
+fn difference_title(score: Score) -> String {
+    let side = match score.higher_is_better() {
+        true => "right",
+        false => "left",
+    };
+    let unit = match score.difference_unit() {
+        "" => score.name(),
+        unit => unit.trim_start(),
+    };
+    format!("{}; better to the {side}", capital(unit))
 }
 
 /// An axis of rows has no numbers.

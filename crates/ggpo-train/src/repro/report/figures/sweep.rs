@@ -16,7 +16,7 @@ pub(crate) fn rank_sweep(outcome: &Outcome, sweep: &SweepSummary) -> String {
     let names = names(outcome, sweep.lines.iter().map(|line| &line.id));
     let head = legend_height(&names, WIDTH - LEFT);
     let (top, bottom) = (head + ABOVE, head + ABOVE + HEIGHT);
-    let unit = match outcome.rank_sweep().task.data.kind {
+    let unit = match sweep.entry.task.data.kind {
         TaskKind::Classification => "error (% of rows)",
         _ => "loss (nats)",
     };

@@ -1,7 +1,7 @@
 //! Time and memory of the methods.
 
 use super::Sample;
-use crate::repro::outcome::Outcome;
+use crate::repro::outcome::{Cost, Outcome};
 
 /// Time and memory of one method.
 #[derive(Debug, Clone)]
@@ -35,8 +35,7 @@ pub(crate) struct CostSummary {
 
 impl CostSummary {
     /// Summarises the measurement.
-    pub(crate) fn new(outcome: &Outcome) -> Self {
-        let cost = &outcome.cost;
+    pub(crate) fn new(outcome: &Outcome, cost: &Cost) -> Self {
         let reference = cost
             .methods
             .iter()

@@ -2,6 +2,7 @@
 
 use super::{Comparison, Sample, diverged};
 use crate::evaluation::Scores;
+use crate::repro::config::{LossBump, RankSweep};
 use crate::repro::outcome::{Finished, Outcome};
 use crate::statistics::{self, Bump};
 
@@ -109,13 +110,16 @@ impl SweepLine {
 /// The sweep over ranks.
 #[derive(Debug, Clone)]
 pub(crate) struct SweepSummary {
+    /// What was to be done.
+    pub(crate) entry: RankSweep,
     /// The methods, in order.
     pub(crate) lines: Vec<SweepLine>,
 }
 
 impl SweepSummary {
-    /// Summarises the sweep.
-    pub(crate) fn new(outcome: &Outcome) -> Self {
+    /// Summarises the sweep, if the study has one.
+    pub(crate) fn new(outcome: &Outcome) -> Option<Self> {
+        let entry = outcome.config.rank_sweep.clone()?;
         let line = |id: &String| {
             let runs: Vec<&Finished> = outcome
                 .sweep
@@ -132,9 +136,8 @@ impl SweepSummary {
                 points,
             }
         };
-        SweepSummary {
-            lines: outcome.rank_sweep().methods.iter().map(line).collect(),
-        }
+        let lines = entry.methods.iter().map(line).collect();
+        Some(SweepSummary { entry, lines })
     }
 }
 
@@ -181,13 +184,16 @@ pub(crate) struct BumpRow {
 /// The rise of the training loss, by learning rate and method.
 #[derive(Debug, Clone)]
 pub(crate) struct BumpSummary {
+    /// What was to be done.
+    pub(crate) entry: LossBump,
     /// All learning rates, ascending, and within them the methods in order.
     pub(crate) rows: Vec<BumpRow>,
 }
 
 impl BumpSummary {
-    /// Summarises the experiment.
-    pub(crate) fn new(outcome: &Outcome) -> Self {
+    /// Summarises the experiment, if the study has it.
+    pub(crate) fn new(outcome: &Outcome) -> Option<Self> {
+        let entry = outcome.config.loss_bump.clone()?;
         let mut rates: Vec<f64> = outcome
             .bump
             .iter()
@@ -197,11 +203,11 @@ impl BumpSummary {
         rates.dedup();
         let mut rows = Vec::new();
         for rate in rates {
-            for id in &outcome.loss_bump().methods {
+            for id in &entry.methods {
                 rows.push(bump_row(outcome, id, rate));
             }
         }
-        BumpSummary { rows }
+        Some(BumpSummary { entry, rows })
     }
 }
 
@@ -245,10 +251,10 @@ fn bump_row(outcome: &Outcome, id: &str, learning_rate: f64) -> BumpRow {
 
 /// The smoothed course of a training loss.
 pub(crate) fn smoothed(outcome: &Outcome, losses: &[f64]) -> Vec<f64> {
-    statistics::smooth(losses, outcome.loss_bump().smoothing)
+    statistics::smooth(losses, outcome.config.smoothing())
 }
 
 /// The rise of a training loss.
 pub(crate) fn bump_of(outcome: &Outcome, losses: &[f64]) -> Bump {
-    statistics::bump(losses, outcome.loss_bump().smoothing)
+    statistics::bump(losses, outcome.config.smoothing())
 }

@@ -15,10 +15,9 @@ pub(super) use descent::{
 
 use ggpo_lora::{GgpoForm, GradientEstimate, NoiseSpread};
 
-use crate::evaluation::Scores;
-use crate::repro::config::{Level, MethodEntry, TaskEntry};
+use crate::repro::config::{Level, MethodEntry};
 use crate::repro::outcome::{Finished, MethodOutcome, Outcome, TaskOutcome};
-use crate::run::TaskKind;
+use crate::repro::score::Score;
 
 /// The part that a method plays in the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,66 +61,6 @@ pub(super) fn level(outcome: &Outcome) -> &Level {
     &outcome.config.levels[&outcome.level]
 }
 
-/// How a task is scored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Metric {
-    /// Accuracy in percent; higher is better.
-    Accuracy,
-    /// Perplexity; lower is better.
-    Perplexity,
-}
-
-impl Metric {
-    /// The score of a task's kind.
-    pub(super) fn of(task: &TaskEntry) -> Self {
-        match task.data.kind {
-            TaskKind::Classification => Metric::Accuracy,
-            _ => Metric::Perplexity,
-        }
-    }
-
-    /// The score in its unit.
-    pub(super) fn score(self, scores: &Scores) -> f64 {
-        match (self, &scores.classes) {
-            (Metric::Accuracy, Some(classes)) => 100.0 * classes.accuracy,
-            (Metric::Accuracy, None) => f64::NAN,
-            (Metric::Perplexity, _) => scores.perplexity(),
-        }
-    }
-
-    /// Its name in a sentence.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Metric::Accuracy => "accuracy",
-            Metric::Perplexity => "perplexity",
-        }
-    }
-
-    /// Its name with its unit, for heads and axes.
-    pub(super) fn title(self) -> &'static str {
-        match self {
-            Metric::Accuracy => "accuracy (%)",
-            Metric::Perplexity => "perplexity (lower is better)",
-        }
-    }
-
-    /// The unit of a difference, with a space before it.
-    pub(super) fn difference_unit(self) -> &'static str {
-        match self {
-            Metric::Accuracy => " percentage points",
-            Metric::Perplexity => "",
-        }
-    }
-
-    /// Whether a verdict on the difference is good news.
-    pub(super) fn is_better(self, verdict: Verdict) -> bool {
-        match self {
-            Metric::Accuracy => verdict == Verdict::Higher,
-            Metric::Perplexity => verdict == Verdict::Lower,
-        }
-    }
-}
-
 /// One method on one task at one learning rate.
 #[derive(Debug, Clone)]
 pub(super) struct MethodSummary {
@@ -133,10 +72,12 @@ pub(super) struct MethodSummary {
     pub(super) learning_rate: f64,
     /// Whether that is the lowest or highest of several that were tried.
     pub(super) at_edge: bool,
-    /// Test scores by seed, in the metric's unit.
+    /// Test scores by seed, in their unit.
     pub(super) scores: Vec<(u64, f64)>,
     /// The same without the seeds.
     pub(super) score: Sample,
+    /// Other test scores that the tables show.
+    pub(super) beside: Vec<(Score, Sample)>,
     /// Test loss, in nats.
     pub(super) test_loss: Sample,
     /// The differences to the reference; absent for the reference itself.
@@ -154,8 +95,8 @@ pub(super) struct TaskSummary {
     pub(super) id: String,
     /// Its name in the report.
     pub(super) title: String,
-    /// How it is scored.
-    pub(super) metric: Metric,
+    /// What it is judged by.
+    pub(super) judged_by: Score,
     /// Each method at its own learning rate.
     pub(super) own: Vec<MethodSummary>,
     /// All methods at the reference's learning rate.
@@ -165,15 +106,16 @@ pub(super) struct TaskSummary {
 impl TaskSummary {
     /// Summarises one task.
     pub(super) fn new(outcome: &Outcome, task: &TaskOutcome) -> Self {
-        let metric = Metric::of(&task.task);
+        let judged_by = task.task.judged_by();
         let rates = &level(outcome).learning_rates;
         let all = |runs: fn(&MethodOutcome) -> &[Finished]| -> Vec<MethodSummary> {
             let reference = task
                 .methods
                 .iter()
                 .find(|method| method.id == outcome.config.reference);
-            let reference = reference.map(|method| scores(metric, runs(method)));
-            let one = |method| summarise(method, runs(method), metric, rates, reference.as_deref());
+            let reference = reference.map(|method| scores(judged_by, runs(method)));
+            let one =
+                |method| summarise(method, runs(method), judged_by, rates, reference.as_deref());
             task.methods.iter().map(one).collect()
         };
         let mut own = all(|method| &method.best);
@@ -193,33 +135,40 @@ impl TaskSummary {
         TaskSummary {
             id: task.task.id.clone(),
             title: task.task.title.clone(),
-            metric,
+            judged_by,
             own,
             common,
         }
     }
 }
 
-fn scores(metric: Metric, runs: &[Finished]) -> Vec<(u64, f64)> {
+fn scores(score: Score, runs: &[Finished]) -> Vec<(u64, f64)> {
     runs.iter()
-        .map(|run| (run.plan.seed, metric.score(run.test())))
+        .map(|run| (run.plan.seed, score.value(run.test())))
         .collect()
+}
+
+/// Test scores without their seeds.
+fn sample(score: Score, runs: &[Finished]) -> Sample {
+    Sample::new(scores(score, runs).into_iter().map(|(_, value)| value))
 }
 
 fn summarise(
     method: &MethodOutcome,
     runs: &[Finished],
-    metric: Metric,
+    judged_by: Score,
     rates: &[f64],
     reference: Option<&[(u64, f64)]>,
 ) -> MethodSummary {
-    let scores = scores(metric, runs);
+    let scores = scores(judged_by, runs);
+    let beside = judged_by.beside().iter();
     MethodSummary {
         id: method.id.clone(),
         title: method.title.clone(),
         learning_rate: method.learning_rate,
         at_edge: at_edge(method.learning_rate, rates),
-        score: Sample::new(scores.iter().map(|(_, score)| *score)),
+        score: sample(judged_by, runs),
+        beside: beside.map(|&score| (score, sample(score, runs))).collect(),
         test_loss: Sample::new(runs.iter().map(|run| run.test().loss)),
         comparison: reference.map(|reference| Comparison::new(&scores, reference)),
         diverged: diverged(runs.iter()),

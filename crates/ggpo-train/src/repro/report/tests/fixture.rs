@@ -1,10 +1,12 @@
 //! Results made by arithmetic, to test the layout of the report: no number here
 //! was measured.
 
+use std::path::Path;
+
 use ggpo_lora::NoiseStatistics;
 
 use crate::evaluation::{ClassScores, Scores};
-use crate::repro::config::{Level, ReproConfig};
+use crate::repro::config::{CostEntry, DEFAULT_STUDY, Level, ReproConfig};
 use crate::repro::outcome::{Cost, Finished, MethodCost, MethodOutcome, Outcome, TaskOutcome};
 use crate::repro::plan::{self, PlannedRun};
 use crate::run::{RunResult, TaskKind};
@@ -19,9 +21,14 @@ fn wobble(seed: u64, index: u64) -> f64 {
     ((mixed >> 40) as f64 / (1_u64 << 23) as f64) - 1.0
 }
 
-/// An outcome of the level, as if all runs had finished.
+/// An outcome of the level of the default study, as if all runs had finished.
 pub(super) fn outcome(level_name: &str) -> Outcome {
-    let config: ReproConfig = toml::from_str(CONFIG).expect("the experiments are well described");
+    of_study(CONFIG, DEFAULT_STUDY, level_name)
+}
+
+/// An outcome of a study, as if all runs had finished.
+pub(super) fn of_study(text: &str, path: &str, level_name: &str) -> Outcome {
+    let config = ReproConfig::parse(text, Path::new(path)).expect("the study is well described");
     let level = config.levels[level_name].clone();
     let rates = &level.learning_rates;
     let mut tasks = Vec::new();
@@ -46,7 +53,7 @@ pub(super) fn outcome(level_name: &str) -> Outcome {
             methods,
         });
     }
-    let cost = cost(&config);
+    let cost = config.cost.as_ref().map(|entry| cost(&config, entry));
     Outcome {
         sweep: finish(plan::rank_sweep(&config, &level), 1),
         bump: bumpy(&config, &level),
@@ -57,7 +64,7 @@ pub(super) fn outcome(level_name: &str) -> Outcome {
     }
 }
 
-fn cost(config: &ReproConfig) -> Cost {
+fn cost(config: &ReproConfig, entry: &CostEntry) -> Cost {
     let one = |(index, method): (usize, &crate::repro::config::MethodEntry)| {
         let ms = |step: u64| 40.0 + 3.0 * index as f64 + wobble(index as u64, step);
         MethodCost {
@@ -67,7 +74,7 @@ fn cost(config: &ReproConfig) -> Cost {
         }
     };
     Cost {
-        task: config.cost.task.clone(),
+        task: entry.task.clone(),
         threads: 2,
         methods: config.methods.iter().enumerate().map(one).collect(),
     }

@@ -1,10 +1,17 @@
 mod fixture;
+mod studies;
 
 use super::*;
 use crate::evaluation::Scores;
 use crate::repro::outcome::Finished;
+use crate::repro::score::Score;
 use document::{Block, Table};
 use fixture::outcome;
+
+/// The page on time and memory, which the default study has.
+fn cost(outcome: &Outcome) -> Document {
+    content::cost(outcome).expect("measured")
+}
 
 /// All runs of an outcome.
 fn runs_mut(outcome: &mut Outcome) -> impl Iterator<Item = &mut Finished> {
@@ -52,7 +59,7 @@ fn all_files_are_written() {
         assert!(out.path().join(file).is_file(), "{file}");
     }
     let read = |file: &str| std::fs::read_to_string(out.path().join(file)).expect("written");
-    let documents = [content::results(&outcome), content::cost(&outcome)];
+    let documents = [content::results(&outcome), cost(&outcome)];
     for figure in documents.iter().flat_map(Document::figures) {
         let svg = read(&figure.file);
         assert!(
@@ -72,14 +79,14 @@ fn all_files_are_written() {
 #[test]
 fn both_forms_hold_the_same_numbers() {
     let outcome = outcome("default");
-    let (results, cost) = (content::results(&outcome), content::cost(&outcome));
+    let (results, cost) = (content::results(&outcome), cost(&outcome));
     let pages = markdown::render(&results) + &markdown::render(&cost);
     let cells: Vec<String> = [&results, &cost]
         .into_iter()
         .flat_map(tables)
         .flat_map(|table| table.rows.iter().flatten().cloned())
         .collect();
-    let page = html::render(&whole(results, cost));
+    let page = html::render(&whole(results, Some(cost)));
     assert!(cells.len() > 300);
     for cell in cells
         .iter()
@@ -94,12 +101,12 @@ fn both_forms_hold_the_same_numbers() {
 fn the_report_does_not_depend_on_the_cost() {
     let mut outcome = outcome("quick");
     let before = markdown::render(&content::results(&outcome));
-    for method in &mut outcome.cost.methods {
+    for method in &mut outcome.cost.as_mut().expect("measured").methods {
         method.step_ms.reverse();
         method.peak_mib = None;
     }
     assert_eq!(markdown::render(&content::results(&outcome)), before);
-    assert!(markdown::render(&content::cost(&outcome)).contains(format::ABSENT));
+    assert!(markdown::render(&cost(&outcome)).contains(format::ABSENT));
 }
 
 #[test]
@@ -131,7 +138,7 @@ fn the_table_of_runs_reads_back() {
     let language = outcome
         .tasks
         .iter()
-        .filter(|task| summary::Metric::of(&task.task) == summary::Metric::Perplexity);
+        .filter(|task| task.task.judged_by() == Score::Perplexity);
     let methods = outcome.config.methods.len() * outcome.config.levels["default"].seeds.len();
     assert_eq!(missing, language.count() * methods);
 }
@@ -189,9 +196,8 @@ fn lost_runs_print_no_nonsense() {
         run.result.last_test = lost(f64::INFINITY, run.last_test());
     }
     outcome.sweep.clear();
-    outcome
-        .cost
-        .methods
+    let cost = outcome.cost.as_mut().expect("measured");
+    cost.methods
         .iter_mut()
         .for_each(|method| method.step_ms.clear());
     assert_sensible(&outcome);
