@@ -11,10 +11,10 @@ use toml::Value;
 /// that its help names, and goes before it.
 #[derive(Args)]
 pub(crate) struct RunOptions {
-    /// Folder of the base model, or a GGUF file [model]
+    /// Folder of the base model, or a GGUF file (model)
     #[arg(long, value_name = "PATH", help_heading = "Run")]
     model: Option<PathBuf>,
-    /// Seed of everything random [seed; 0]
+    /// Seed of everything random (seed; 0)
     #[arg(long, value_name = "N", help_heading = "Run")]
     seed: Option<i64>,
 
@@ -29,53 +29,53 @@ pub(crate) struct RunOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Method")]
 struct MethodOptions {
-    /// What is trained, under which noise [method]
+    /// What is trained, under which noise (method)
     #[arg(long, value_name = "METHOD")]
     method: Option<Method>,
-    /// Rank r of the adapters [method.lora.rank; 8]
+    /// Rank r of the adapters (method.lora.rank; 8)
     #[arg(long, value_name = "N")]
     rank: Option<i64>,
-    /// Numerator of the scaling [method.lora.alpha; 16]
+    /// Numerator of the scaling (method.lora.alpha; 16)
     #[arg(long, value_name = "X")]
     alpha: Option<f64>,
-    /// Denominator of the scaling: r, or its root [method.lora.scaling; lora]
+    /// Denominator of the scaling: r, or its root (method.lora.scaling; lora)
     #[arg(long, value_name = "RULE", value_parser = ["lora", "rslora"])]
     scaling: Option<String>,
-    /// Dropout on the low-rank path [method.lora.dropout; 0]
+    /// Dropout on the low-rank path (method.lora.dropout; 0)
     #[arg(long, value_name = "SHARE")]
     lora_dropout: Option<f64>,
     /// Modules to adapt: names separated by commas, or one regular expression
-    /// [method.lora.targets; all linear layers of the blocks]
+    /// (method.lora.targets; all linear layers of the blocks)
     #[arg(long, value_name = "NAMES")]
     targets: Option<String>,
-    /// Strength of the noise [method.perturbation.sigma; 0.03]
+    /// Strength of the noise (method.perturbation.sigma; 0.03)
     #[arg(long, value_name = "X")]
     sigma: Option<f64>,
-    /// Weight of the gradient norm [method.perturbation.beta; 0.01]
+    /// Weight of the gradient norm (method.perturbation.beta; 0.01)
     #[arg(long, value_name = "X")]
     beta: Option<f64>,
-    /// Where the gradient norm comes from [method.perturbation.gradient;
-    /// adapters]
+    /// Where the gradient norm comes from (method.perturbation.gradient;
+    /// adapters)
     #[arg(long, value_name = "ESTIMATE", value_parser = ["adapters", "exact", "none"])]
     gradient: Option<String>,
-    /// Course of sigma [method.perturbation.schedule; constant]
+    /// Course of sigma (method.perturbation.schedule; constant)
     #[arg(long, value_name = "COURSE", value_parser = ["constant", "cosine_ramp"])]
     sigma_schedule: Option<String>,
     /// Steps between two refreshes of the norms
-    /// [method.perturbation.refresh_every; 1]
+    /// (method.perturbation.refresh_every; 1)
     #[arg(long, value_name = "N")]
     refresh_every: Option<i64>,
     /// Truncate the noise at so many standard deviations
-    /// [method.perturbation.noise; not truncated]
+    /// (method.perturbation.noise; not truncated)
     #[arg(long, value_name = "C")]
     truncate_noise: Option<f64>,
-    /// Formula of the standard deviation [method.perturbation.form; paper]
+    /// Formula of the standard deviation (method.perturbation.form; paper)
     #[arg(long, value_name = "FORM", value_parser = ["paper", "sd_scripts"])]
     form: Option<String>,
-    /// Spread of the noise over a layer's rows [method.perturbation.spread; rows]
+    /// Spread of the noise over a layer's rows (method.perturbation.spread; rows)
     #[arg(long, value_name = "SPREAD", value_parser = ["rows", "isotropic"])]
     spread: Option<String>,
-    /// Fresh noise for every micro-batch [method.perturbation.per_micro_batch]
+    /// Fresh noise for every micro-batch (method.perturbation.per_micro_batch)
     #[arg(long)]
     noise_per_micro_batch: bool,
 }
@@ -98,47 +98,47 @@ enum Method {
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
 struct TrainingOptions {
-    /// Highest learning rate [training.learning_rate; 2e-4]
+    /// Highest learning rate (training.learning_rate; 2e-4)
     #[arg(long, visible_alias = "lr", value_name = "X")]
     learning_rate: Option<f64>,
-    /// Passes over the training rows [epochs; 3]
+    /// Passes over the training rows (epochs; 3)
     #[arg(long, value_name = "N", conflicts_with = "steps")]
     epochs: Option<i64>,
-    /// Optimiser steps, instead of epochs [training.steps]
+    /// Optimiser steps, instead of epochs (training.steps)
     #[arg(long, value_name = "N")]
     steps: Option<i64>,
-    /// Rows per optimiser step [batch_size; 16]
+    /// Rows per optimiser step (batch_size; 16)
     #[arg(long, value_name = "N")]
     batch_size: Option<i64>,
-    /// Parts that a step's rows are split into, to save memory [micro_batches; 1]
+    /// Parts that a step's rows are split into, to save memory (micro_batches; 1)
     #[arg(long, value_name = "N")]
     micro_batches: Option<i64>,
-    /// Course of the learning rate [training.schedule.kind; constant]
+    /// Course of the learning rate (training.schedule.kind; constant)
     #[arg(long, value_name = "COURSE", value_parser = ["constant", "linear", "cosine"])]
     schedule: Option<String>,
     /// Warm-up: a number of steps, or with a decimal point a share of all
-    /// [training.schedule.warmup; 0]
+    /// (training.schedule.warmup; 0)
     #[arg(long, value_name = "N")]
     warmup: Option<String>,
-    /// Largest global norm of the gradients [training.clip; none]
+    /// Largest global norm of the gradients (training.clip; none)
     #[arg(long, value_name = "X")]
     clip: Option<f64>,
-    /// Decoupled weight decay [training.adamw.weight_decay; 0]
+    /// Decoupled weight decay (training.adamw.weight_decay; 0)
     #[arg(long, value_name = "X")]
     weight_decay: Option<f64>,
-    /// AdamW's decay of the mean gradient [training.adamw.beta1; 0.9]
+    /// AdamW's decay of the mean gradient (training.adamw.beta1; 0.9)
     #[arg(long, value_name = "X")]
     adam_beta1: Option<f64>,
-    /// AdamW's decay of the mean squared gradient [training.adamw.beta2; 0.999]
+    /// AdamW's decay of the mean squared gradient (training.adamw.beta2; 0.999)
     #[arg(long, value_name = "X")]
     adam_beta2: Option<f64>,
-    /// AdamW's epsilon [training.adamw.eps; 1e-8]
+    /// AdamW's epsilon (training.adamw.eps; 1e-8)
     #[arg(long, value_name = "X")]
     adam_eps: Option<f64>,
-    /// Steps between two evaluations [evaluate_every; once per epoch]
+    /// Steps between two evaluations (evaluate_every; once per epoch)
     #[arg(long, value_name = "N")]
     evaluate_every: Option<i64>,
-    /// Steps between two checkpoints [checkpoint_every; with the evaluations]
+    /// Steps between two checkpoints (checkpoint_every; with the evaluations)
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<i64>,
 }
@@ -296,26 +296,26 @@ impl TrainingOptions {
 struct DataOptions {
     #[command(flatten)]
     form: FormOptions,
-    /// File of the training split [task.train]
+    /// File of the training split (task.train)
     #[arg(long, value_name = "FILE")]
     train: Option<PathBuf>,
-    /// File of the split that chooses the best step [task.validation]
+    /// File of the split that chooses the best step (task.validation)
     #[arg(long, value_name = "FILE")]
     validation: Option<PathBuf>,
     /// Share of the training rows that is set aside if there is no such file
-    /// [task.validation_share; 0.1]
+    /// (task.validation_share; 0.1)
     #[arg(long, value_name = "SHARE")]
     validation_share: Option<f64>,
-    /// File of the split that is looked at once, at the end [task.test]
+    /// File of the split that is looked at once, at the end (task.test)
     #[arg(long, value_name = "FILE")]
     test: Option<PathBuf>,
-    /// What the best step is chosen by [task.metric; by the kind of task]
+    /// What the best step is chosen by (task.metric; by the kind of task)
     #[arg(long, value_name = "SCORE", value_parser = ["accuracy", "matthews", "f1", "correlation", "loss"])]
     metric: Option<String>,
-    /// Train on so many rows, drawn by the seed [task.train_rows; all]
+    /// Train on so many rows, drawn by the seed (task.train_rows; all)
     #[arg(long, value_name = "N")]
     train_rows: Option<i64>,
-    /// Share of training rows that get a wrong label [task.label_noise; 0]
+    /// Share of training rows that get a wrong label (task.label_noise; 0)
     #[arg(long, value_name = "SHARE")]
     label_noise: Option<f64>,
 }
@@ -324,39 +324,39 @@ struct DataOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct FormOptions {
-    /// What is learnt [task.kind; classification]
+    /// What is learnt (task.kind; classification)
     #[arg(long, value_name = "KIND", value_parser = ["classification", "regression", "language-modelling", "completion", "text-to-text"])]
     task: Option<String>,
-    /// Layout of the published files of a GLUE task [task.layout]
+    /// Layout of the published files of a GLUE task (task.layout)
     #[arg(long, value_name = "NAME", value_parser = ["sst-2", "cola", "mrpc", "qnli", "mnli", "rte", "qqp", "sts-b"])]
     layout: Option<String>,
-    /// How rows are written [task.format; what the file's name ends in]
+    /// How rows are written (task.format; what the file's name ends in)
     #[arg(long, value_name = "FORMAT", value_parser = ["tsv", "csv", "jsonl"])]
     format: Option<String>,
-    /// The first line is a row, not names of columns [task.header]
+    /// The first line is a row, not names of columns (task.header)
     #[arg(long)]
     no_header: bool,
     /// Column of the text, prompt or source, by name or number from 1
-    /// [task.columns.text]
+    /// (task.columns.text)
     #[arg(long, value_name = "COLUMN")]
     text: Option<String>,
-    /// Column of the second text of a pair [task.columns.pair]
+    /// Column of the second text of a pair (task.columns.pair)
     #[arg(long, value_name = "COLUMN")]
     pair: Option<String>,
-    /// Column of the label, number, completion or target [task.columns.label]
+    /// Column of the label, number, completion or target (task.columns.label)
     #[arg(long, value_name = "COLUMN")]
     label: Option<String>,
-    /// The classes in order, separated by commas [task.labels; those that occur]
+    /// The classes in order, separated by commas (task.labels; those that occur)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     labels: Option<Vec<String>>,
     /// The text that the model reads, with {text} and {pair} in it
-    /// [task.template]
+    /// (task.template)
     #[arg(long, value_name = "TEXT")]
     template: Option<String>,
-    /// Longest sequence, in tokens [task.max_length; 128]
+    /// Longest sequence, in tokens (task.max_length; 128)
     #[arg(long, value_name = "N")]
     max_length: Option<i64>,
-    /// Leave out rows that cannot be used, and count them [task.skip_bad_rows]
+    /// Leave out rows that cannot be used, and count them (task.skip_bad_rows)
     #[arg(long)]
     skip_bad_rows: bool,
 }
