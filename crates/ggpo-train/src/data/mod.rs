@@ -7,10 +7,11 @@
 //! * [`text`]: long texts in blocks for language modelling.
 //! * [`encode`]: rows to token ids, as every kind of task wants them.
 //! * [`dataset`]: all of these together: a file to examples.
-//! * [`bucket`] and [`collate`]: which rows go into which batch, and the batch.
+//! * [`bucket`] and [`mod@collate`]: which rows go into which batch, and the batch.
 
 use ndarray::Array2;
 
+mod answers;
 pub mod bucket;
 pub mod collate;
 pub mod config;
