@@ -365,7 +365,7 @@ fn the_published_layouts_are_known() {
                     dataset
                         .notes
                         .to_string()
-                        .contains("1 rows without gold label")
+                        .ends_with("left out without gold label: 1")
                 );
             }
             _ => assert_eq!(classes(&dataset), ["1", "0"]),
@@ -393,7 +393,8 @@ fn layouts_bring_their_labels_ranges_and_metrics() {
     let file = "sentence1\tsentence2\tlabel\nx\ty\tentailment\n";
     assert_eq!(
         place.refusal(&layout(Layout::StsB, file)),
-        "line 1: expected a column \"score\", found \"sentence1\", \"sentence2\", \"label\""
+        "line 1: expected a column \"score\", found \"sentence1\", \"sentence2\", \"label\" \
+         (the first line names the columns unless header = false)"
     );
     let metric = |it| layout(it, "").chosen_metric();
     assert_eq!(metric(Layout::Cola), Metric::Matthews);
@@ -447,7 +448,7 @@ fn bad_rows_are_refused_or_counted() {
     let dataset = place.open(&task);
     assert_eq!((dataset.rows.len(), dataset.notes.bad.len()), (2, 7));
     let notes = dataset.notes.to_string();
-    assert!(notes.ends_with("7 bad rows left out, the first: line 3: expected 2 columns, found 3"));
+    assert!(notes.ends_with("bad rows left out: 7, first line 3: expected 2 columns, found 3"));
     place.write("train.tsv", "label\ttext\nb\n");
     assert_eq!(
         place.refusal(&task),

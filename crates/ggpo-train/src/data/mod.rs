@@ -11,6 +11,7 @@
 
 use ndarray::Array2;
 
+mod answers;
 pub mod bucket;
 pub mod collate;
 pub mod config;

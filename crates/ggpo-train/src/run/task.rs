@@ -154,7 +154,8 @@ impl Task {
     ///
     /// # Errors
     /// If a sequence may be longer than the model's positions, the tokenizer's
-    /// vocabulary exceeds the embedding, or the model has too few segments.
+    /// vocabulary exceeds the embedding, or a token is of a segment that the
+    /// model does not know.
     pub fn check(&self, config: &RunConfig, model: &Model) -> Result<()> {
         check_fit(config, self.tokenizer(), model)?;
         let types = match &model.body {

@@ -119,7 +119,10 @@ fn find(column: &Column, first: &[Cow<'_, str>], header: bool) -> Result<usize, 
         (Some(_), Some(_)) => Err(format!("expected one column \"{name}\", found two")),
         (None, _) => {
             let found = listed(first.iter().map(Cow::as_ref));
-            Err(format!("expected a column \"{name}\", found {found}"))
+            Err(format!(
+                "expected a column \"{name}\", found {found} \
+                 (the first line names the columns unless header = false)"
+            ))
         }
     }
 }

@@ -128,7 +128,8 @@ fn columns_that_are_not_there_are_named() {
     assert_eq!(problem(b"", &tsv), "expected rows, found an empty file");
     assert_eq!(
         problem(b"label\tsentence\na\tx\n", &tsv),
-        "line 1: expected a column \"text\", found \"label\", \"sentence\""
+        "line 1: expected a column \"text\", found \"label\", \"sentence\" \
+         (the first line names the columns unless header = false)"
     );
     assert_eq!(
         problem(b"label\ttext\ttext\na\tx\ty\n", &tsv),
