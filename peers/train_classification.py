@@ -52,7 +52,6 @@ def parse():
     replace.add_argument("--method", choices=METHODS, help="ggpo: sigma 0.03, beta 0.01 unless described")
     replace.add_argument("--learning-rates", type=float, nargs="+", metavar="RATE")
     replace.add_argument("--seeds", type=int, nargs="+", metavar="SEED")
-    parser.add_argument("--columns", help="for tables without a first line: label,text or text,label")
     parser.add_argument("--stop-after", type=int, metavar="STEPS", help="same schedule, fewer steps")
     parser.add_argument("--init", metavar="FILE")
     parser.add_argument("--batches", metavar="FILE")
@@ -91,9 +90,11 @@ def train(config, arguments, prepared, path):
     network = model.open_model(config, config["model"], len(labels), dtype, arguments.init)
     given, stop_after = None, arguments.stop_after
     if arguments.batches:
+        if "validation" not in splits:
+            raise Refused("task.validation: expected a file, which --batches needs, found none")
         given = json.loads(Path(arguments.batches).read_text())
         stop_after = min(len(given), stop_after or len(given))
-    run = Run(config, network, splits, encoder.padding, given)
+    run = Run(config, network, data.set_aside(splits, config), encoder.padding, given)
 
     def show(step, loss):
         if sys.stderr.isatty():
@@ -108,10 +109,11 @@ def train(config, arguments, prepared, path):
     }
     result["description"] = config
     write(path, result)
-    classes = result["test"]["classes"]
+    split = "test" if result["test"] else "validation"
+    classes = result[split]["classes"]
     print(
         f"{path}: best after step {result['best_step']}, "
-        f"test accuracy {classes['accuracy']:.4f}, Matthews {classes['matthews']:.4f}, "
+        f"{split} accuracy {classes['accuracy']:.4f}, Matthews {classes['matthews']:.4f}, "
         f"{result['seconds']:.1f} s"
     )
 
@@ -139,7 +141,7 @@ def run(arguments):
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     base = described(arguments)
-    prepared = data.read_splits(base, Path(base["model"]), arguments.columns)
+    prepared = data.read_splits(base, Path(base["model"]))
     for rate in arguments.learning_rates or [base["training"]["learning_rate"]]:
         for seed in arguments.seeds or [base["seed"]]:
             config = copy.deepcopy(base)

@@ -1,6 +1,5 @@
 """From tables of labelled texts to batches of token ids."""
 
-import csv
 import random
 from dataclasses import dataclass
 
@@ -21,25 +20,36 @@ class Example:
     label: int
 
 
-def read_table(path, columns):
+def read_table(path, task):
     """Rows (label, text) of a tab-separated file.
 
-    The first line names the columns; where `columns` is given (for example
-    `label,text`), there is no such line.
+    The first line names the columns unless `header` is false; a column is known
+    by its name or its number from 1.
     """
     with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if row]
-    names = columns.split(",") if columns else rows.pop(0)
-    for name in ("label", "text"):
-        if name not in names:
-            raise Refused(f"{path}: expected a column {name!r}, found {names}")
-    label, text = names.index("label"), names.index("text")
+        lines = [line.rstrip("\r\n").split("\t") for line in file]
+    rows = [row for row in lines if row != [""]]
+    if not rows[task["header"] :]:
+        raise Refused(f"{path}: expected rows, found none")
+    names = rows.pop(0) if task["header"] else [None] * len(rows[0])
+    label, text = (column(path, names, task["columns"][role]) for role in ("label", "text"))
+    table = []
     for number, row in enumerate(rows, start=1):
         if len(row) != len(names):
             raise Refused(f"{path}: row {number}: expected {len(names)} columns, found {len(row)}")
-    if not rows:
-        raise Refused(f"{path}: expected rows, found none")
-    return [(row[label].strip(), row[text].strip()) for row in rows]
+        table.append((row[label].strip(), row[text].strip()))
+        if not all(table[-1]):
+            raise Refused(f"{path}: row {number}: expected a label and a text, found an empty one")
+    return table
+
+
+def column(path, names, wanted):
+    """The place of a column, from 0."""
+    if isinstance(wanted, int) and 1 <= wanted <= len(names):
+        return wanted - 1
+    if wanted in names:
+        return names.index(wanted)
+    raise Refused(f"{path}: expected a column {wanted!r}, found {names}")
 
 
 class Encoder:
@@ -63,12 +73,13 @@ class Encoder:
         return self.start + ids[:room] + self.end
 
 
-def read_splits(config, model_folder, columns):
-    """The encoder, the labels, and the three splits."""
+def read_splits(config, model_folder):
+    """The encoder, the labels, and the splits: train, and those that have a file."""
     encoder = Encoder(model_folder / "tokenizer.json")
     task = config["task"]
-    tables = {split: read_table(task[split], columns) for split in ("train", "validation", "test")}
-    labels = sorted({label for label, _ in tables["train"]})
+    named = [split for split in ("train", "validation", "test") if task[split]]
+    tables = {split: read_table(task[split], task) for split in named}
+    labels = task["labels"] or sorted({label for label, _ in tables["train"]})
     if len(labels) < 2:
         raise Refused(f"{task['train']}: expected two classes or more, found {labels}")
     splits = {}
@@ -76,9 +87,25 @@ def read_splits(config, model_folder, columns):
         for label, _ in rows:
             if label not in labels:
                 raise Refused(f"{task[split]}: expected one of the labels {labels}, found {label!r}")
-        encode = lambda text: encoder.encode(text, task["max_length"])
-        splits[split] = [Example(encode(text), labels.index(label)) for label, text in rows]
+        splits[split] = [
+            Example(encoder.encode(text, task["max_length"]), labels.index(label))
+            for label, text in rows
+        ]
     return encoder, labels, splits
+
+
+def set_aside(splits, config):
+    """The splits with a part of the training rows for validation, if it has no file.
+
+    The rows are drawn by the seed, but they are not those that our side draws.
+    """
+    if "validation" in splits:
+        return splits
+    rows = range(len(splits["train"]))
+    count = min(max(round(config["task"]["validation_share"] * len(rows)), 1), len(rows) - 1)
+    aside = set(random.Random(f"{config['seed']}/validation").sample(rows, count))
+    of = lambda wanted: [splits["train"][row] for row in rows if (row in aside) == wanted]
+    return {**splits, "train": of(False), "validation": of(True)}
 
 
 def collate(examples, padding):

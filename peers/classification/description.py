@@ -29,13 +29,23 @@ TOP = {
 TASK = {
     "kind": ...,
     "train": ...,
-    "validation": ...,
-    "test": ...,
+    "validation": None,
+    "validation_share": 0.1,
+    "test": None,
     "max_length": ...,
+    "layout": None,
+    "format": None,
+    "header": True,
+    "columns": {},
+    "labels": None,
+    "metric": None,
+    "template": None,
+    "skip_bad_rows": False,
     "train_rows": None,
     "scored_rows": {},
     "label_noise": 0.0,
 }
+COLUMNS = {"text": "text", "label": "label"}
 METHOD = {"adaptation": ..., "lora": {}, "perturbation": None}
 LORA = {"rank": 8, "alpha": 16.0, "scaling": "lora", "dropout": 0.0, "targets": None}
 PERTURBATION = {
@@ -58,6 +68,11 @@ SCORED_ROWS = {"validation": None, "test": None, "train": 512}
 KNOWN = {
     "micro_batches": [1],
     "task.kind": ["classification"],
+    "task.layout": [None],
+    "task.format": [None, "tsv"],
+    "task.metric": [None, "accuracy", "matthews", "f1", "loss"],
+    "task.template": [None],
+    "task.skip_bad_rows": [False],
     "task.train_rows": [None],
     "task.label_noise": [0.0],
     "method.adaptation": ["full", "lora"],
@@ -103,8 +118,9 @@ def complete(described):
         )
     training["schedule"] = fill(training["schedule"], SCHEDULE, "training.schedule.")
     training["adamw"] = fill(training["adamw"], ADAMW, "training.adamw.")
-    scored = config["task"]["scored_rows"]
-    config["task"]["scored_rows"] = fill(scored, SCORED_ROWS, "task.scored_rows.")
+    task = config["task"]
+    task["scored_rows"] = fill(task["scored_rows"], SCORED_ROWS, "task.scored_rows.")
+    task["columns"] = fill(task["columns"], COLUMNS, "task.columns.")
     return config
 
 

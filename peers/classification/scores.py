@@ -6,7 +6,7 @@ import torch
 
 
 def evaluate(model, batches):
-    """Mean loss, accuracy, Matthews correlation and macro F1, without noise."""
+    """Mean loss, accuracy, Matthews correlation and F1, without noise."""
     total, predicted, actual = 0.0, [], []
     model.eval()
     with torch.no_grad():
@@ -24,10 +24,13 @@ def evaluate(model, batches):
     return {"loss": total / len(actual), "classes": classes}
 
 
-def better(scores, than):
-    """Higher accuracy, or the same and a lower loss."""
-    ours, theirs = scores["classes"]["accuracy"], than["classes"]["accuracy"]
-    return ours > theirs if ours != theirs else scores["loss"] < than["loss"]
+def better(scores, than, metric):
+    """A higher value of the metric, or the same and a lower loss."""
+    if metric != "loss":
+        ours, theirs = scores["classes"][metric], than["classes"][metric]
+        if ours != theirs:
+            return ours > theirs
+    return scores["loss"] < than["loss"]
 
 
 def matthews(predicted, actual):

@@ -51,8 +51,9 @@ class Run:
         scored = config["task"]["scored_rows"]
         self.splits = {
             split: data.evaluation_batches(splits[split], scored[split], padding)
-            for split in ("train", "validation", "test")
+            for split in splits
         }
+        self.metric = config["task"]["metric"] or "accuracy"
         adamw = config["training"]["adamw"]
         self.optimizer = torch.optim.AdamW(
             self.trained.values(),
@@ -117,12 +118,13 @@ class Run:
         self.evaluations.append([step, scores])
         if self.ggpo and step > 0:
             self.noise.append([step, self.ggpo.statistics])
-        if math.isfinite(scores["loss"]) and (self.best is None or better(scores, self.best[1])):
+        improves = self.best is None or better(scores, self.best[1], self.metric)
+        if improves and math.isfinite(scores["loss"]):
             state = {name: value.detach().clone() for name, value in self.trained.items()}
             self.best = (step, scores, state)
 
     def finish(self, diverged_at, started):
-        last_test = evaluate(self.model, self.splits["test"])
+        last_test = self.test()
         last_train = evaluate(self.model, self.splits["train"])
         step, scores, state = self.best
         with torch.no_grad():
@@ -132,7 +134,7 @@ class Run:
             "diverged_at": diverged_at,
             "best_step": step,
             "validation": scores,
-            "test": evaluate(self.model, self.splits["test"]),
+            "test": self.test(),
             "last_test": last_test,
             "last_train": last_train,
             "losses": self.losses,
@@ -143,3 +145,7 @@ class Run:
             "seconds": time.perf_counter() - started,
             "training_seconds": self.training_seconds,
         }
+
+    def test(self):
+        """Scores on the test split, if there is one."""
+        return evaluate(self.model, self.splits["test"]) if "test" in self.splits else None

@@ -432,6 +432,12 @@ impl<'a> Stepper<'a> {
             .collect()
     }
 
+    /// The training rows of the first `steps` steps, by their numbers.
+    pub fn rows(&self, steps: u32) -> Vec<Vec<usize>> {
+        let epoch = |epoch| self.task.epoch_rows(self.config, epoch);
+        (0..).flat_map(epoch).take(steps as usize).collect()
+    }
+
     /// Statistics of the last step's noise; see [`Trainer::noise_statistics`].
     pub fn noise_statistics(&self) -> &[NoiseStatistics] {
         self.trainer.noise_statistics()

@@ -181,15 +181,20 @@ impl Task {
         self.train.len().div_ceil(config.batch_size) as u32
     }
 
+    /// The training rows of every step of one pass over them, by their numbers.
+    pub fn epoch_rows(&self, config: &RunConfig, epoch: u32) -> Vec<Vec<usize>> {
+        let lengths: Vec<usize> = self.train.iter().map(Example::length).collect();
+        epoch_batches(&lengths, config.batch_size, config.seed, epoch)
+    }
+
     /// The micro-batches of every step of one pass over the training rows.
     pub fn epoch(&self, config: &RunConfig, epoch: u32) -> Vec<Vec<Batch>> {
-        let lengths: Vec<usize> = self.train.iter().map(Example::length).collect();
         let micro_rows = config.batch_size.div_ceil(config.micro_batches);
         let micro_batch = |rows: &[usize]| {
             let rows: Vec<&Example> = rows.iter().map(|row| &self.train[*row]).collect();
             collate(&rows, self.fill)
         };
-        epoch_batches(&lengths, config.batch_size, config.seed, epoch)
+        self.epoch_rows(config, epoch)
             .into_iter()
             .map(|rows| rows.chunks(micro_rows).map(micro_batch).collect())
             .collect()
