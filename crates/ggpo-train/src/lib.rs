@@ -3,6 +3,7 @@
 //!
 //! * [`model`]: the transformers, as plain functions of parameters.
 //! * [`data`]: tokens, tables and batches.
+//! * [`gguf`]: models in GGUF files, whose quantised weights stay in their blocks.
 //! * [`trainer`]: one optimiser step, from token ids to changed adapters.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
 //! * [`repro`]: the experiments, many runs, and their report.
@@ -11,6 +12,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod evaluation;
+pub mod gguf;
 pub mod method;
 pub mod metrics;
 pub mod model;

@@ -38,7 +38,11 @@ impl Tokenizer {
             })
     }
 
-    fn new(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<Self> {
+    /// Takes over a tokenizer of the Hugging Face library.
+    ///
+    /// # Errors
+    /// If it cannot encode every text.
+    pub fn new(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<Self> {
         inner.set_encode_special_tokens(true);
         inner.with_padding(None);
         inner.with_truncation(None)?;
