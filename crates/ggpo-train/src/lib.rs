@@ -3,6 +3,7 @@
 //!
 //! * [`model`]: the transformers, as plain functions of parameters.
 //! * [`data`]: tokens, tables and batches.
+//! * [`gguf`]: models in GGUF files, whose quantised weights stay in their blocks.
 //! * [`trainer`]: one optimiser step, from token ids to changed adapters.
 //! * [`fetch`]: models from package registries and from a hub.
 //! * [`assembled`]: base, adapter and tokenizer, put together for use.
@@ -19,6 +20,7 @@ pub mod error;
 pub mod evaluation;
 pub mod fetch;
 pub mod generate;
+pub mod gguf;
 pub mod method;
 pub mod metrics;
 pub mod model;
