@@ -7,11 +7,11 @@ use std::path::Path;
 use ggpo_lora::peft::{PeftAdapter, PeftConfig};
 use ggpo_tensor::{Tensor, view2};
 
+use crate::base::{self, Base};
 use crate::data::tokenizer::Tokenizer;
 use crate::model::{Adapters, ConfigJson, Head, Model, Start};
 use crate::parameters::Parameters;
 use crate::run::{DESCRIPTION, LABELS, RunConfig};
-use crate::weights;
 use crate::{Error, Result};
 
 /// A model that is ready to be used.
@@ -35,11 +35,11 @@ impl Assembled {
     /// If a file cannot be read, or the adapter is of another model.
     pub fn open(base: &Path, adapter: Option<&Path>) -> Result<Self> {
         let Some(folder) = adapter else {
-            return Self::without_adapter(base, Model::open(base)?);
+            return Self::without_adapter(base, None);
         };
         let adapter = PeftAdapter::<f32>::read(folder)?;
-        let head = head_of(base, &adapter)?;
-        let mut assembled = Self::without_adapter(base, Model::read(base, head)?)?;
+        let head = head_of(&adapter);
+        let mut assembled = Self::without_adapter(base, head)?;
         assembled.put_on(folder, adapter)?;
         Ok(assembled)
     }
@@ -64,11 +64,14 @@ impl Assembled {
         Ok((config, assembled))
     }
 
-    fn without_adapter(base: &Path, model: Model) -> Result<Self> {
-        let loaded = weights::load::<f32>(base, &model)?;
-        let mut parameters = loaded.parameters;
+    fn without_adapter(base: &Path, head: Option<Head>) -> Result<Self> {
+        let Base {
+            model,
+            mut parameters,
+            missing,
+        } = Base::open(base, head)?;
         // What the adapter brings replaces these.
-        for spec in loaded.missing {
+        for spec in missing {
             let count = spec.shape.iter().product();
             let blank = match spec.start {
                 Start::Ones => 1.0,
@@ -92,7 +95,7 @@ impl Assembled {
             Head::Value | Head::Tokens => Vec::new(),
         };
         Ok(Assembled {
-            tokenizer: Tokenizer::open(base)?,
+            tokenizer: base::tokenizer(base)?,
             model,
             parameters,
             adapters: Adapters::new(),
@@ -104,15 +107,20 @@ impl Assembled {
     fn put_on(&mut self, folder: &Path, adapter: PeftAdapter<f32>) -> Result<()> {
         let path = folder.join("adapter_model.safetensors");
         for (module, adapter) in &adapter.adapters {
-            let weight = self.parameters.get(&format!("{module}.weight"));
-            let weight = weight.filter(|weight| weight.ndim() == 2).ok_or_else(|| {
+            let name = format!("{module}.weight");
+            let matrix = self
+                .parameters
+                .get(&name)
+                .filter(|tensor| tensor.ndim() == 2);
+            let is_layer = matrix.is_some() || self.parameters.quantized.contains_key(&name);
+            if !is_layer {
                 let problem = format!(
                     "expected adapters of the base model's layers, found one of {module}, which \
                      it does not have; is it an adapter of another model?"
                 );
-                Error::file(&path, problem)
-            })?;
-            let expected = view2(weight).dim();
+                return Err(Error::file(&path, problem));
+            }
+            let expected = self.parameters.weight(&name).dim();
             let found = (adapter.b.shape()[0], adapter.a.shape()[1]);
             if expected != found {
                 let problem = format!(
@@ -154,9 +162,12 @@ impl Assembled {
         ids.collect()
     }
 
-    /// The parameters with the adapters merged into their weights.
+    /// The parameters with the adapters merged into their weights, all dense.
     pub fn merged(&self) -> Parameters<f32> {
         let mut merged = self.parameters.clone();
+        for (name, matrix) in std::mem::take(&mut merged.quantized) {
+            merged.insert(name, matrix.dequantize().into_dyn().into_shared());
+        }
         for (module, adapter) in &self.adapters {
             let weight = merged.get_mut(&format!("{module}.weight"));
             let weight = weight.expect("an adapter belongs to a layer");
@@ -176,21 +187,20 @@ const END_TOKENS: [&str; 6] = [
     "[EOS]",
 ];
 
-/// The head that an adapter was trained with.
-fn head_of(base: &Path, adapter: &PeftAdapter<f32>) -> Result<Head> {
+/// The head that an adapter was trained with; none if it is the model's own.
+fn head_of(adapter: &PeftAdapter<f32>) -> Option<Head> {
     let PeftConfig { task_type, .. } = &adapter.config;
     match task_type.as_deref() {
-        Some("CAUSAL_LM" | "SEQ_2_SEQ_LM") => Ok(Head::Tokens),
+        Some("CAUSAL_LM" | "SEQ_2_SEQ_LM") => Some(Head::Tokens),
         _ => {
             let saved = &adapter.saved_modules;
             let outputs = ["classifier.weight", "score.weight"]
                 .into_iter()
                 .find_map(|name| Some(saved.get(name)?.shape()[0]));
-            match outputs {
-                Some(1) => Ok(Head::Value),
-                Some(classes) => Ok(Head::Classes(classes)),
-                None => Ok(Model::open(base)?.head),
-            }
+            outputs.map(|outputs| match outputs {
+                1 => Head::Value,
+                classes => Head::Classes(classes),
+            })
         }
     }
 }

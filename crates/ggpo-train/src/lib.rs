@@ -3,6 +3,7 @@
 //!
 //! * [`model`]: the transformers, as plain functions of parameters.
 //! * [`data`]: tokens, tables and batches.
+//! * [`base`]: base models, as folders or GGUF files.
 //! * [`gguf`]: models in GGUF files, whose quantised weights stay in their blocks.
 //! * [`trainer`]: one optimiser step, from token ids to changed adapters.
 //! * [`fetch`]: models from package registries and from a hub.
@@ -14,6 +15,7 @@
 //! * [`repro`]: the experiments, many runs, and their report.
 
 pub mod assembled;
+pub mod base;
 pub mod checkpoint;
 pub mod data;
 pub mod error;

@@ -111,9 +111,17 @@ impl Tokenizer {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let json = self.inner.to_string(true);
-        let json = json.map_err(|error| Error::file(path, error.to_string()))?;
+        let json = self.to_json(path)?;
         write_atomically(path, json.as_bytes()).map_err(|source| Error::io(path, source))
+    }
+
+    /// The text of a `tokenizer.json`; `path` is what an error names.
+    ///
+    /// # Errors
+    /// If the tokenizer has no JSON form.
+    pub fn to_json(&self, path: &Path) -> Result<String> {
+        let json = self.inner.to_string(true);
+        json.map_err(|error| Error::file(path, error.to_string()))
     }
 
     /// Ids of a text, without special tokens.

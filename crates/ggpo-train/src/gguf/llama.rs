@@ -94,6 +94,7 @@ pub(super) fn config(file: &File<'_>) -> Reading<LlamaConfig> {
         rope_theta: metadata
             .optional_positive("llama.rope.freq_base")?
             .unwrap_or(10_000.0),
+        rope_scaling: None,
         tie_word_embeddings: !file.tensors.contains_key("output.weight"),
     })
 }

@@ -13,12 +13,13 @@ use super::config::RunConfig;
 use super::records::Records;
 use super::task::{Corpora, Task};
 use super::{Keep, LABELS, RESULT, RunResult, claim_folder};
+use crate::base::Base;
 use crate::data::Batch;
 use crate::evaluation::{Scores, evaluate};
 use crate::method::Adaptation;
-use crate::model::{INITIALIZER_RANGE, Model};
+use crate::model::INITIALIZER_RANGE;
 use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerState};
-use crate::weights::{self, Precision, write_model_folder};
+use crate::weights::{Precision, write_model_folder};
 use crate::{Error, Result, checkpoint};
 
 /// Name of the checkpoint in a run's folder.
@@ -365,11 +366,17 @@ fn remove_if_there(path: &Path) -> Result<()> {
 
 /// The model, its adapters and the optimiser at the start of a run.
 fn new_trainer(config: &RunConfig, task: &Task) -> Result<Trainer<f32>> {
-    let model = Model::read(&config.model, task.head())?;
+    let Base {
+        model,
+        mut parameters,
+        missing,
+    } = Base::open(&config.model, Some(task.head()))?;
     task.check(config, &model)?;
-    let loaded = weights::load::<f32>(&config.model, &model)?;
-    let mut parameters = loaded.parameters;
-    for spec in &loaded.missing {
+    if config.method.adaptation == Adaptation::Full && !parameters.quantized.is_empty() {
+        let expected = "lora for a base in quantised blocks, which stay frozen";
+        return Err(Error::config("method.adaptation", expected, "full"));
+    }
+    for spec in &missing {
         let new = model.new_parameter(spec, INITIALIZER_RANGE, config.seed);
         parameters.insert(spec.name.clone(), new);
     }

@@ -11,7 +11,7 @@ use crate::data::bucket::{epoch_batches, scored_batches};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::{Answer, Batch, Dataset, Example, FileNotes, Fill, collate};
 use crate::model::{Body, Head, Model};
-use crate::{Error, Result};
+use crate::{Error, Result, base};
 
 /// Rows on which the gradient is audited.
 const AUDIT_ROWS: usize = 16;
@@ -60,7 +60,7 @@ impl Corpora {
 impl Corpus {
     fn read(config: &RunConfig) -> Result<Self> {
         let task = &config.task;
-        let tokenizer = Tokenizer::open(&config.model)?;
+        let tokenizer = base::tokenizer(&config.model)?;
         let train = Dataset::open(&task.train, task, &tokenizer, None)?;
         let labels = train.labels;
         let mut notes = vec![("train", train.notes)];

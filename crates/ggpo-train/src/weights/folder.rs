@@ -6,6 +6,7 @@ use ggpo_lora::files::write_folder_atomically;
 use ggpo_tensor::Scalar;
 
 use super::{Precision, stored_tensors, to_safetensors};
+use crate::base::{self, is_gguf};
 use crate::model::{ConfigJson, Model};
 use crate::parameters::Parameters;
 use crate::{Error, Result};
@@ -24,9 +25,10 @@ const TOKENIZER_FILES: [&str; 10] = [
     "generation_config.json",
 ];
 
-/// Writes a model made from the one in `base` to the folder `out`, whole or not
+/// Writes a model made from the one at `base` to the folder `out`, whole or not
 /// at all: `config.json` with the fields of the base and the model's own head and
-/// `labels`, `model.safetensors`, and the tokenizer's files as they are.
+/// `labels`, `model.safetensors`, and the tokenizer's files as they are. Of a
+/// GGUF base they are written anew.
 ///
 /// # Errors
 /// If there is something under that name, a file of the base cannot be read, or
@@ -45,12 +47,16 @@ pub fn write_model_folder<T: Scalar>(
             "expected a new folder, found one that exists",
         ));
     }
-    let config = ConfigJson::read(base)?.text_for(model, labels, precision);
     let weights = to_safetensors(&stored_tensors(model, parameters), precision);
-    let mut files = vec![
-        ("config.json", config.into_bytes()),
-        ("model.safetensors", weights),
-    ];
+    let mut files = vec![("model.safetensors", weights)];
+    if is_gguf(base) {
+        let tokenizer = base::tokenizer(base)?.to_json(base)?;
+        files.push(("config.json", model.config_json().into_bytes()));
+        files.push(("tokenizer.json", tokenizer.into_bytes()));
+    } else {
+        let config = ConfigJson::read(base)?.text_for(model, labels, precision);
+        files.push(("config.json", config.into_bytes()));
+    }
     for name in TOKENIZER_FILES {
         let path = base.join(name);
         if path.exists() {
