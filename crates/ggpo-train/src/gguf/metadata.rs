@@ -206,10 +206,10 @@ impl Metadata {
     pub(super) fn texts(&self, key: &str) -> Reading<Vec<&str>> {
         let wrong = || self.wrong(key, "an array of texts");
         let values = self.optional_array(key)?.ok_or_else(wrong)?;
-        let text = |value| match value {
-            &Value::Text(ref text) => Ok(text.as_str()),
+        let values = values.iter().map(|value| match value {
+            Value::Text(text) => Ok(text.as_str()),
             _ => Err(wrong()),
-        };
-        values.iter().map(text).collect()
+        });
+        values.collect()
     }
 }
