@@ -56,7 +56,7 @@ pub(crate) fn check(arguments: &Arguments) -> Result<()> {
         match check_adapter(&python, adapter, model) {
             Ok(line) => println!("{name}: {line}"),
             Err(error) => {
-                eprintln!("{name}: {error:#}");
+                eprintln!("{name}: {error}");
                 differ += 1;
             }
         }
