@@ -68,7 +68,7 @@ pub(super) fn summary(
         probability(smallest_p(seeds)),
     );
     let mut blocks = vec![Block::paragraph(words)];
-    blocks.extend((!points.is_empty()).then(|| Block::List(points)));
+    blocks.extend((!points.is_empty()).then_some(Block::List(points)));
     Section::new("summary", "Summary", blocks)
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn document(outcome: &Outcome, runs: &[PeerRun]) -> Document {
     let about = format!(
         "The same descriptions, trained here and with {}. Model, data, steps, batch size, \
          learning rate, schedule, clipping, AdamW, adapters and noise are described alike on both \
-         sides; that is checked field by field. Random numbers are not the same (initial values of \
+         sides; that is checked field by field (of a path, its last two parts). Random numbers are not the same (initial values of \
          adapters and head, order of the rows, noise), so the runs are not paired: two samples \
          are compared. Scores are the test scores of the step with the best validation score.",
         libraries(&summary),
