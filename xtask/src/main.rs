@@ -11,7 +11,9 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
 use ggpo_train::pretrain::{PretrainConfig, Which, pretrain};
-use ggpo_train::repro::{ReproConfig, peak_memory_mib, reproduce, run_steps};
+use ggpo_train::repro::{
+    DEFAULT_STUDY, ReproConfig, compare_with_peers, peak_memory_mib, reproduce, run_steps,
+};
 use ggpo_train::run::{Keep, RunConfig, run};
 use ggpo_train::{Error, progress};
 
@@ -44,8 +46,12 @@ enum Task {
         #[arg(long)]
         out: Option<PathBuf>,
         /// Description of the experiments.
-        #[arg(long, default_value = "experiments/repro.toml")]
+        #[arg(long, default_value = DEFAULT_STUDY)]
         config: PathBuf,
+        /// Folder with the same runs by peers/train_classification.py, one
+        /// folder per task; writes peers.md.
+        #[arg(long)]
+        peers: Option<PathBuf>,
     },
     /// Train as one TOML file describes; writes one folder.
     #[command(after_help = "Example: cargo xtask train experiments/spam-ggpo.toml out/spam-ggpo")]
@@ -114,6 +120,7 @@ fn execute(task: Task) -> Result<()> {
             full,
             out,
             config,
+            peers,
         } => {
             let level = match (quick, full) {
                 (true, _) => "quick",
@@ -122,9 +129,13 @@ fn execute(task: Task) -> Result<()> {
             };
             let out = out.unwrap_or_else(|| PathBuf::from("out").join(level));
             let config = ReproConfig::read(&config)?;
-            reproduce(config, level, &out, &peak_in_own_process)?;
+            let outcome = reproduce(config, level, &out, &peak_in_own_process)?;
             println!("report: {}", out.join("report.html").display());
             println!("        {}", out.join("report.md").display());
+            if let Some(peers) = peers {
+                compare_with_peers(&outcome, &peers, &out)?;
+                println!("peers:  {}", out.join("peers.md").display());
+            }
             Ok(())
         }
         Task::Train { config, folder } => train(&config, &folder),

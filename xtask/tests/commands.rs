@@ -261,6 +261,102 @@ fn repro_gives_the_same_files_for_any_number_of_threads() {
     assert_same(&place.path("one"), &place.path("three"));
 }
 
+/// One task judged by Matthews correlation, and nothing else.
+fn small_study() -> String {
+    let text = REPRO.replace("STEPS", "6");
+    let methods = &text[..text.find("[[tasks]]").unwrap()];
+    let task =
+        &text[text.find("[[tasks]]").unwrap()..text.find("[[tasks]]\nid = \"text\"").unwrap()];
+    let task = task.replace("title =", "score = \"matthews\"\ntitle =");
+    let level = &text[text.find("[levels.quick]").unwrap()..text.find("ranks =").unwrap()];
+    format!("title = \"Two classes only\"\nabout = \"A small study.\"\n{methods}{task}{level}")
+}
+
+/// What another implementation would write of a run of full fine-tuning.
+fn peer(rate: &str, seed: u32) -> String {
+    format!(
+        r#"{{
+"diverged_at": null,
+"losses": [1, 1, 1, 1, 1, 1],
+"test": {{"loss": 0.5, "classes": {{"accuracy": 0.7{seed}, "matthews": 0.4{seed}, "f1": 0.7}}}},
+"versions": {{"torch": "2.15.0"}},
+"description": {{
+  "seed": {seed}, "model": "models/encoder", "batch_size": 4, "micro_batches": 1,
+  "evaluate_every": 3, "checkpoint_every": 0,
+  "task": {{"kind": "classification", "train": "train.tsv", "validation": "test.tsv",
+    "test": "test.tsv", "max_length": 16, "label_noise": 0.0}},
+  "method": {{"adaptation": "full", "perturbation": null}},
+  "training": {{"learning_rate": {rate}, "steps": 6, "clip": null,
+    "schedule": {{"kind": "cosine", "warmup": 0.1}},
+    "adamw": {{"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}}}}
+}}
+}}"#
+    )
+}
+
+#[test]
+fn repro_of_a_small_study_reports_what_was_run_and_no_more() {
+    let place = Place::new(1);
+    place.write("small.toml", &small_study());
+    std::fs::create_dir_all(place.path("peers/classes")).unwrap();
+    for rate in ["1e-3", "1e-2"] {
+        for seed in [1, 2] {
+            let name = format!("peers/classes/full-lr{rate}-seed{seed}.json");
+            place.write(&name, &peer(rate, seed));
+        }
+    }
+    let study = [
+        "repro",
+        "--quick",
+        "--config",
+        "small.toml",
+        "--out",
+        "small",
+    ];
+    let output = place.run(&[&study[..], &["--peers", "peers"]].concat());
+    assert!(output.status.success(), "{}", errors(&output));
+    let mut names: Vec<String> = std::fs::read_dir(place.path("small"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let wanted = [
+        "figures",
+        "peers.md",
+        "report.html",
+        "report.md",
+        "results.csv",
+        "runs",
+    ];
+    assert_eq!(names, wanted);
+    let read = |file: &str| std::fs::read_to_string(place.path("small").join(file)).unwrap();
+    for page in ["report.md", "report.html", "results.csv"] {
+        let text = read(page);
+        for word in ["double descent", "bump", "sweep", "memory", "cost"] {
+            assert!(!text.contains(word), "{page}: {word}");
+        }
+    }
+    let report = read("report.md");
+    assert!(report.starts_with("# Two classes only\n\nA small study.\n"));
+    assert!(report.contains("Test Matthews correlation") && report.contains("Test accuracy (%)"));
+    assert!(report.contains("cargo xtask repro --quick --config small.toml\n"));
+    let peers = read("peers.md");
+    assert!(peers.contains("PyTorch (torch 2.15.0)"), "{peers}");
+    assert!(
+        peers.contains("41.50 ± 0.71") && peers.contains("71.50 ± 0.71"),
+        "{peers}"
+    );
+
+    place.write("small.toml", &(small_study() + "ranks = [1, 2]\n"));
+    let output = place.run(&study);
+    assert_eq!(output.status.code(), Some(1));
+    let text = errors(&output);
+    assert!(
+        text.starts_with("error: small.toml: levels.quick.ranks: expected"),
+        "{text}"
+    );
+}
+
 #[test]
 fn repro_that_is_killed_goes_on_to_the_same_report() {
     let place = Place::new(60);

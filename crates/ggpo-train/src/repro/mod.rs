@@ -9,6 +9,7 @@ pub mod config;
 mod cost;
 mod execute;
 mod outcome;
+mod peers;
 pub mod plan;
 mod report;
 pub mod score;
@@ -64,6 +65,20 @@ pub fn reproduce(
     };
     report::write(&outcome, out)?;
     Ok(outcome)
+}
+
+/// Compares the finished experiments with runs of the same descriptions by
+/// another implementation and writes `peers.md` to `out`.
+///
+/// `folder` holds one folder per task, under the task's id, with the files that
+/// `peers/train_classification.py` writes: `METHOD-lrRATE-seedSEED.json`.
+///
+/// # Errors
+/// If a file cannot be read or written, is of no task or method of the study,
+/// or of a run with other settings, or if there is nothing to compare.
+pub fn compare_with_peers(outcome: &Outcome, folder: &Path, out: &Path) -> Result<()> {
+    let runs = peers::read(outcome, folder)?;
+    report::write_peers(outcome, &runs, out)
 }
 
 fn finish(

@@ -60,6 +60,20 @@ pub struct TaskOutcome {
     pub methods: Vec<MethodOutcome>,
 }
 
+impl TaskOutcome {
+    /// The compared runs of a method at a learning rate, if there are any.
+    pub fn compared(&self, method: &str, learning_rate: f64) -> Option<&[Finished]> {
+        let found = self.methods.iter().find(|entry| entry.id == method)?;
+        if learning_rate == found.learning_rate {
+            Some(&found.best)
+        } else if learning_rate == self.common_learning_rate {
+            Some(&found.common)
+        } else {
+            None
+        }
+    }
+}
+
 /// Time and memory of one method.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct MethodCost {

@@ -20,6 +20,7 @@ use std::path::Path;
 use ggpo_lora::files::write_atomically;
 
 use super::outcome::Outcome;
+use super::peers::PeerRun;
 use crate::{Error, Result};
 use document::{Document, Section};
 
@@ -45,6 +46,15 @@ pub(super) fn write(outcome: &Outcome, out: &Path) -> Result<()> {
     }
     let page = html::render(&whole(results, cost));
     save(out, "report.html", page.as_bytes())
+}
+
+/// Writes `peers.md`, the comparison with another implementation, to `out`.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(super) fn write_peers(outcome: &Outcome, runs: &[PeerRun], out: &Path) -> Result<()> {
+    let page = content::peers(outcome, runs);
+    save(out, "peers.md", markdown::render(&page).as_bytes())
 }
 
 /// Both documents in one, the cost as its last section but two.

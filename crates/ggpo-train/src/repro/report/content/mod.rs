@@ -6,10 +6,12 @@ mod comparison;
 mod cost;
 mod descent;
 mod intro;
+mod peers;
 mod verdict;
 
 pub(super) use closing::SECTIONS as CLOSING_SECTIONS;
 pub(super) use cost::ID as COST_ID;
+pub(super) use peers::document as peers;
 
 use super::document::{Document, Figure, Text};
 use super::format::{ABSENT, fixed, signed};

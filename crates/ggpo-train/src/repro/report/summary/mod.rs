@@ -5,6 +5,7 @@ mod audit;
 mod compare;
 mod cost;
 mod descent;
+mod peers;
 
 pub(super) use audit::{AuditSummary, LayerAudit};
 pub(super) use compare::{ATTAINABLE, Comparison, LEVEL, Sample, Verdict, smallest_p};
@@ -12,6 +13,8 @@ pub(super) use cost::{CostSummary, MethodTime};
 pub(super) use descent::{
     BumpRow, BumpSummary, FITTED, SweepLine, SweepPoint, SweepSummary, bump_of, smoothed,
 };
+
+pub(super) use peers::{PeerRow, PeerSummary};
 
 use ggpo_lora::{GgpoForm, GradientEstimate, NoiseSpread};
 

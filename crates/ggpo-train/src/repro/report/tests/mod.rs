@@ -1,4 +1,5 @@
 mod fixture;
+mod peers;
 mod studies;
 
 use super::*;

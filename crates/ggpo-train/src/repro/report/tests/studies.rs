@@ -8,8 +8,8 @@ use crate::repro::choose_learning_rate;
 use crate::repro::outcome::TaskOutcome;
 use fixture::of_study;
 
-const PATH: &str = "experiments/sentences.toml";
-const SENTENCES: &str = include_str!("../../../../../../experiments/sentences.toml");
+pub(super) const PATH: &str = "experiments/sentences.toml";
+pub(super) const SENTENCES: &str = include_str!("../../../../../../experiments/sentences.toml");
 
 /// Sections that every study has before and after those of its tasks.
 const FIRST: [&str; 3] = ["summary", "what-was-run", "how-to-read"];
