@@ -9,6 +9,7 @@ use common::{World, full, lora, read};
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_lora::{GgpoConfig, GgpoForm, GradientEstimate, NoiseKind};
 use ggpo_train::method::MethodConfig;
+use ggpo_train::model::{Head, Model};
 use ggpo_train::run::{Corpora, Keep, RESULT, RunConfig, RunResult, Task, run};
 use ggpo_train::trainer::Trainer;
 use ggpo_train::weights::load;
@@ -283,6 +284,29 @@ fn refusal(config: &RunConfig, folder: &std::path::Path) -> String {
     let text = error.to_string();
     assert!(!text.contains('\n'), "one sentence: {text}");
     text
+}
+
+#[test]
+fn a_model_trained_in_full_is_a_folder_to_open() {
+    let world = World::new();
+    let folder = world.path("full");
+    let result = finish(&world.classification(full()), &folder);
+    let folder = folder.join("model");
+    let model = Model::open(&folder).unwrap();
+    assert_eq!(model.head, Head::Classes(2));
+    let loaded = load::<f32>(&folder, &model).unwrap();
+    assert!(loaded.missing.is_empty());
+    let trained: usize = loaded.parameters.values().map(|x| x.len()).sum();
+    assert_eq!(trained, result.trained_parameters);
+    assert_eq!(
+        read(&folder.join("tokenizer.json")),
+        read(&world.path("encoder/tokenizer.json"))
+    );
+    // The same folder is the base of another run.
+    let mut config = world.classification(lora(None));
+    config.model = folder;
+    let again = finish(&config, &world.path("again"));
+    assert_eq!(again.evaluations[0].1.loss, result.validation.loss);
 }
 
 #[test]

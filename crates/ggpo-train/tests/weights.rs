@@ -90,7 +90,7 @@ fn a_body_stored_without_its_prefix_is_the_same() {
         let loaded = load::<f64>(folder.path(), &model).unwrap();
         let body = loaded.parameters.iter();
         for (name, tensor) in body {
-            assert!(tensor == &with[name], "{name}");
+            assert!(*tensor == with[name], "{name}");
         }
         let heads = model.head_modules();
         for spec in &loaded.missing {
@@ -159,7 +159,8 @@ fn every_floating_point_kind_is_read() {
 fn weights_are_written_in_every_precision() {
     let folder = ModelFolder::of("llama");
     let exact = folder.parameters();
-    let cases: [(Precision, fn(f64) -> f64); 3] = [
+    type Round = fn(f64) -> f64;
+    let cases: [(Precision, Round); 3] = [
         (Precision::F32, |x| x),
         (Precision::F16, |x| f16::from_f32(x as f32).into()),
         (Precision::BF16, |x| bf16::from_f32(x as f32).into()),

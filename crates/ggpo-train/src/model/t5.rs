@@ -8,6 +8,10 @@ use super::{Extra, Graph, ParameterSpec, Start, is_in, linear_spec, norm_spec};
 use crate::data::Batch;
 
 /// Shape of a T5 model, under the names of its `config.json`.
+///
+/// The last two fields differ between versions 1.0 and 1.1. They are worked out
+/// when a folder is read, since older files say both with `tie_word_embeddings`,
+/// and newer ones always write true there and leave it to the weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct T5Config {
     /// Tokens known.

@@ -1,4 +1,5 @@
 //! A copy of a family's fixture that a test may change.
+#![allow(dead_code, reason = "not every test file uses everything")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

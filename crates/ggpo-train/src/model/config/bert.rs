@@ -7,8 +7,17 @@ use crate::Result;
 use crate::model::BertConfig;
 
 /// Fields that cannot change the calculation: dropout, which is not applied to
-/// a base model.
-const PASSED_OVER: &[&str] = &["attention_probs_dropout_prob", "hidden_dropout_prob"];
+/// a base model, and what converters of the first files noted.
+const PASSED_OVER: &[&str] = &[
+    "attention_probs_dropout_prob",
+    "directionality",
+    "hidden_dropout_prob",
+    "pooler_fc_size",
+    "pooler_num_attention_heads",
+    "pooler_num_fc_layers",
+    "pooler_size_per_head",
+    "pooler_type",
+];
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<BertConfig> {
     fields.only("hidden_act", &json!("gelu"))?;

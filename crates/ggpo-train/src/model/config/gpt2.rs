@@ -8,11 +8,14 @@ use crate::model::Gpt2Config;
 
 /// Fields that cannot change the calculation: dropout, which is not applied to
 /// a base model; the older name of `n_positions`, whose table says how long it
-/// is; and the options of a head that this project does not have.
+/// is; special tokens that no model has; and the options of a head that this
+/// project does not have.
 const PASSED_OVER: &[&str] = &[
     "attn_pdrop",
     "embd_pdrop",
     "n_ctx",
+    "n_special",
+    "predict_special_tokens",
     "resid_pdrop",
     "summary_activation",
     "summary_first_dropout",
