@@ -57,8 +57,9 @@ fn check_layers<T: Scalar>(
     };
     let exact = exact_gradients(family)?;
     let (sigma, beta) = (case.setting("sigma")?, case.setting("beta")?);
-    let usual = deviations(&layers, sigma, beta)?;
-    let large = deviations(&layers, sigma, LARGE_BETA.0)?;
+    let deviations =
+        |beta| deviations(&layers, sigma, beta).map_err(|error| case.error(error.to_string()));
+    let (usual, large) = (deviations(beta)?, deviations(LARGE_BETA.0)?);
     let rows = |values: &[T]| tensor(&[values.len()], values.to_vec());
     let roots = |squares: Vec<T>| rows(&squares.into_iter().map(T::sqrt).collect::<Vec<T>>());
     let quantities: [(&str, &OfLayer<'_, T>); 6] = [

@@ -63,8 +63,8 @@ pub enum Precision {
     F32,
     /// `f64`, which leaves the errors of the reference: one rounding where its
     /// values are stored, and in Llama and T5 those of RMS norm and of the rotary
-    /// angles, which Transformers calculates in `f32` whatever it is told. The
-    /// latter can exceed the tolerance: T5's scores amplify them to 1e-5.
+    /// angles, which Transformers calculates in `f32` whatever it is told. These
+    /// can exceed the tolerance: T5's scores amplify them to nearly 1e-5.
     F64,
 }
 

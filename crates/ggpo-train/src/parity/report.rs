@@ -70,14 +70,12 @@ impl Report {
     /// One line: how many quantities are within their tolerance.
     pub fn summary(&self) -> String {
         let (exceeding, all) = (self.exceeding().count(), self.rows.len());
-        let quantities = match exceeding {
-            0 => format!("all {all} quantities within tolerance"),
-            _ => format!("{exceeding} of {all} quantities exceed their tolerance"),
-        };
-        match self.errors.len() {
-            0 => quantities,
-            1 => format!("{quantities}, but 1 error"),
-            errors => format!("{quantities}, but {errors} errors"),
+        match (exceeding, self.errors.len()) {
+            (0, 0) => format!("all {all} quantities within tolerance"),
+            (_, 0) => format!("{exceeding} of {all} quantities exceed their tolerance"),
+            (_, errors) => format!(
+                "{exceeding} of {all} quantities exceed their tolerance, and not everything could be compared (errors: {errors})"
+            ),
         }
     }
 }
@@ -163,7 +161,8 @@ all 2 quantities within tolerance
             ..Report::default()
         };
         assert!(!report.agrees());
-        let summary = "all 1 quantities within tolerance, but 1 error";
+        let summary = "0 of 1 quantities exceed their tolerance, \
+                       and not everything could be compared (errors: 1)";
         assert_eq!(report.summary(), summary);
     }
 }
