@@ -169,13 +169,18 @@ pub fn state(config: &RunConfig, folder: &Path) -> Result<FolderState> {
 }
 
 fn refuse_other_files(folder: &Path) -> Result<()> {
-    let mut entries = match std::fs::read_dir(folder) {
+    let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(|source| Error::io(folder, source))?,
     };
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => Err(Error::file(
+    // A process that was killed while it claimed the folder leaves the
+    // description behind under a name for unfinished files.
+    let is_left = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(".partial-"))
+    };
+    match entries.into_iter().all(is_left) {
+        true => Ok(()),
+        false => Err(Error::file(
             folder,
             "expected a new or empty folder for the run, found other files in it",
         )),
@@ -190,4 +195,20 @@ fn claim_folder(config: &RunConfig, folder: &Path) -> Result<()> {
         return Ok(());
     }
     write_atomically(&path, config.to_toml().as_bytes()).map_err(|source| Error::io(path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_killed_process_left_is_no_other_file() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        refuse_other_files(folder.path()).expect("an empty folder");
+        std::fs::write(folder.path().join(".partial-a1"), "seed").expect("a file");
+        refuse_other_files(folder.path()).expect("nothing of another run");
+        std::fs::write(folder.path().join("notes.txt"), "").expect("a file");
+        assert!(refuse_other_files(folder.path()).is_err());
+        refuse_other_files(&folder.path().join("absent")).expect("a new folder");
+    }
 }
