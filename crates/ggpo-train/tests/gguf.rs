@@ -17,7 +17,7 @@ use safetensors::SafeTensors;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/gguf")
+        .join("tests/gguf")
         .join(name)
 }
 

@@ -300,7 +300,7 @@ fn bad_rows_are_left_out_only_when_asked() {
     let output = runner::run(&world, &arguments);
     assert!(output.status.success());
     let notes = String::from_utf8_lossy(&output.stderr);
-    assert!(notes.contains("1 bad row left out"), "{notes}");
+    assert!(notes.contains("bad rows left out: 1"), "{notes}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::file::File;
 use super::reader::Reader;
 use super::{Reading, Value, model};
 
-const TINY: &[u8] = include_bytes!("../../tests/fixtures/gguf/tiny.gguf");
+const TINY: &[u8] = include_bytes!("../../tests/gguf/tiny.gguf");
 
 fn read(bytes: &[u8]) -> Reading<()> {
     File::read(bytes).and_then(model::<f32>).map(|_| ())
