@@ -300,3 +300,66 @@ fn shells_get_completions_and_pages() {
         );
     }
 }
+
+#[test]
+fn adapters_are_trained_on_a_gguf_file() {
+    let world = World::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gguf/tiny.gguf");
+    let facts = json(&succeeds(&world, &["inspect", model, "--json"]));
+    assert_eq!(facts["kind"], "GGUF model");
+    let bytes = |name: &str| facts[name].as_u64().unwrap();
+    assert!(bytes("bytes in memory") < bytes("bytes in single precision"));
+    let train = |method: &str, out: &str| {
+        let arguments = [
+            "train",
+            "--model",
+            model,
+            "--task",
+            "language-modelling",
+            "--train",
+            "train.txt",
+            "--validation",
+            "validation.txt",
+            "--rank",
+            "2",
+            "--lr",
+            "1e-2",
+            "--steps",
+            "4",
+            "--max-length",
+            "12",
+            "--method",
+            method,
+            "--out",
+            out,
+            "--json",
+        ];
+        arguments.map(str::to_owned)
+    };
+    let arguments = train("ggpo", "run");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = json(&succeeds(&world, &arguments));
+    assert_eq!(result["model_bytes"], facts["bytes in memory"]);
+    succeeds(&world, &["eval", "--run", "run", "validation.txt"]);
+    succeeds(&world, &["merge", "--run", "run", "--out", "merged"]);
+    let loss = |arguments: &[&str]| {
+        let scores = json(&succeeds(&world, arguments));
+        scores["loss"].as_f64().unwrap()
+    };
+    let run = loss(&["eval", "--run", "run", "validation.txt", "--json"]);
+    let options = ["--task", "language-modelling", "--max-length", "12"];
+    let arguments = [
+        &["eval", "--model", "merged", "validation.txt", "--json"][..],
+        &options,
+    ];
+    let merged = loss(&arguments.concat());
+    // W + s B A is rounded once more.
+    assert!((run - merged).abs() < 1e-4, "{run} and {merged}");
+    let arguments = train("full", "full");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let sentence = refused(&world, &arguments);
+    assert!(
+        sentence.contains("adaptation") && sentence.contains("quantised"),
+        "{sentence}"
+    );
+}

@@ -59,6 +59,10 @@ pub struct RunResult {
     pub audit: Vec<(u32, Vec<GradientAudit>)>,
     /// Numbers that are trained.
     pub trained_parameters: usize,
+    /// Memory that the model's parameters take, in bytes; quantised ones in
+    /// their blocks.
+    #[serde(default)]
+    pub model_bytes: usize,
 }
 
 /// What to leave in the folder besides the result.

@@ -230,6 +230,7 @@ impl<'a> Session<'a> {
             noise: std::mem::take(&mut self.history.noise),
             audit: std::mem::take(&mut self.history.audit),
             trained_parameters: snapshot.values().map(StoredTensor::len).sum(),
+            model_bytes: self.trainer.parameters().bytes(),
         };
         match self.keep {
             Keep::Weights => self.save_weights()?,

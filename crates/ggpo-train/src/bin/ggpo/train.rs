@@ -106,12 +106,14 @@ impl Train {
                 "steps": result.losses.len(),
                 "best_step": result.best_step,
                 "trained_parameters": result.trained_parameters,
+                "model_bytes": result.model_bytes,
                 "validation": result.validation,
                 "test": result.test,
                 "diverged_at": result.diverged_at,
             }))?;
         } else {
             println!("trained numbers: {}", result.trained_parameters);
+            println!("model in memory: {:.1} MB", result.model_bytes as f64 / 1e6);
             println!("best after step {}", result.best_step);
             println!("validation: {}", result.validation);
             if let Some(test) = &result.test {

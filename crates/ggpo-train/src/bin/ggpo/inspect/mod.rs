@@ -11,7 +11,7 @@ use clap::Args;
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_train::model::{ConfigJson, Head, Model};
 use ggpo_train::run::{CHECKPOINT, DESCRIPTION, RunConfig, read_result, summarize_checkpoint};
-use ggpo_train::{Error, weights};
+use ggpo_train::{Error, gguf, weights};
 use serde_json::{Map, Value, json};
 
 use crate::output::print_json;
@@ -77,6 +77,7 @@ impl Inspect {
         } else {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("safetensors") => tensors(path)?,
+                Some("gguf") => gguf_file(path)?,
                 Some("bin") => checkpoint(path)?,
                 Some("tsv" | "csv" | "jsonl") => table::facts(path)?,
                 Some("txt") => text(path)?,
@@ -133,6 +134,31 @@ fn model(folder: &Path) -> Result<Facts> {
         let missing = loaded.missing.into_iter().map(|spec| spec.name);
         facts.add("new when trained", missing.collect::<Vec<_>>());
     }
+    Ok(facts)
+}
+
+fn gguf_file(path: &Path) -> Result<Facts> {
+    let file = gguf::open::<f32>(path)?;
+    let dense: usize = file.parameters.values().map(|tensor| tensor.len()).sum();
+    let matrices = file.parameters.quantized.values();
+    let blocks: usize = matrices.map(|matrix| matrix.dim().0 * matrix.dim().1).sum();
+    let mut formats: BTreeMap<String, usize> = BTreeMap::new();
+    for matrix in file.parameters.quantized.values() {
+        *formats.entry(format!("{:?}", matrix.format())).or_default() += 1;
+    }
+    let mut facts = Facts::default();
+    facts.add("kind", "GGUF model");
+    facts.add("body", format!("{:?}", file.model.body));
+    facts.add("parameters", dense + blocks);
+    facts.add("bytes in memory", file.parameters.bytes());
+    facts.add("bytes in single precision", 4 * (dense + blocks));
+    facts.add("dense tensors", file.parameters.len());
+    for (format, count) in formats {
+        facts.add(&format!("tensors in {format}"), count);
+    }
+    facts.add("vocabulary", file.model.vocabulary());
+    facts.add("positions", file.model.positions());
+    facts.add("chat template", file.chat_template.is_some());
     Ok(facts)
 }
 
