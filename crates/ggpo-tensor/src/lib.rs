@@ -28,6 +28,7 @@ pub mod mapped;
 mod math;
 pub mod matmul;
 pub mod norm;
+mod packed;
 pub mod parallel;
 pub mod perturb;
 pub mod quantized;
@@ -41,8 +42,8 @@ mod tensor;
 mod weight;
 
 pub use matmul::{gemm, matmul, matmul_batched, matmul_nt, matmul_tn};
-pub use perturb::RowPerturbation;
+pub use perturb::{ActingWeight, LowRank, RowPerturbation};
 pub use quantized::{BlockFormat, QuantizedMatrix};
-pub use scalar::Scalar;
+pub use scalar::{Scalar, Start};
 pub use tensor::{Tensor, flat, tensor, view2};
 pub use weight::WeightView;

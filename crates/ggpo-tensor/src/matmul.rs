@@ -3,19 +3,17 @@
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut2, Axis};
 
-use crate::Scalar;
+use crate::packed::Packed;
+use crate::{Scalar, Start};
 
-/// Multiply-adds below which a product stays on the calling thread: some forty
-/// microseconds, ten times what handing over a piece costs.
-const SERIAL_LIMIT: usize = 1 << 22;
-/// Multiply-adds per piece of a larger product. Every piece packs the operand
-/// that all share, so small pieces are dear.
-const PIECE_WORK: usize = 1 << 24;
-/// Most pieces of one product, for the same reason.
-const MOST_PIECES: usize = 8;
-/// Pieces are a multiple of this many rows or columns, so that only the last
-/// one meets the edge case of the inner kernel.
-const PIECE_MULTIPLE: usize = 16;
+/// Multiply-adds up to which a product stays on the calling thread: some twenty
+/// microseconds, several times what handing over a piece costs.
+const SERIAL_LIMIT: usize = 1 << 21;
+/// Multiply-adds per piece of a product that is cut along its columns.
+const PIECE_WORK: usize = 1 << 22;
+/// Columns of such a piece are a multiple of this, so that only the last one
+/// meets the edge case of the inner kernel.
+const PIECE_MULTIPLE: usize = 96;
 
 /// `c <- alpha a b + beta c`, for any strides; `a` is m x k, `b` k x n, `c` m x n.
 ///
@@ -41,20 +39,26 @@ pub fn gemm<T: Scalar>(
         "gemm: a b is {m} x {n}, c is {:?}",
         c.dim()
     );
-    let pieces = (work / PIECE_WORK).clamp(2, MOST_PIECES);
-    let longer = m.max(n);
-    let piece = longer.div_ceil(pieces).next_multiple_of(PIECE_MULTIPLE);
     if m >= n {
-        c.axis_chunks_iter_mut(Axis(0), piece)
-            .into_par_iter()
-            .zip(a.axis_chunks_iter(Axis(0), piece).into_par_iter())
-            .for_each(|(c, a)| T::gemm_serial(alpha, a, b, beta, c));
-    } else {
-        c.axis_chunks_iter_mut(Axis(1), piece)
-            .into_par_iter()
-            .zip(b.axis_chunks_iter(Axis(1), piece).into_par_iter())
-            .for_each(|(c, b)| T::gemm_serial(alpha, a, b, beta, c));
+        if c.strides()[1] != 1 {
+            let mut product = Array2::from_elem((m, n), T::ZERO);
+            Packed::new(b).product(alpha, a, Start::Scaled(T::ZERO), product.view_mut());
+            c.zip_mut_with(&product, |c, &product| {
+                *c = if beta == T::ZERO {
+                    product
+                } else {
+                    beta * *c + product
+                };
+            });
+            return;
+        }
+        return Packed::new(b).product(alpha, a, Start::Scaled(beta), c);
     }
+    let columns = (PIECE_WORK / (m * k).max(1)).next_multiple_of(PIECE_MULTIPLE);
+    c.axis_chunks_iter_mut(Axis(1), columns)
+        .into_par_iter()
+        .zip(b.axis_chunks_iter(Axis(1), columns).into_par_iter())
+        .for_each(|(c, b)| T::gemm_serial(alpha, a, b, beta, c));
 }
 
 /// A B: `a` is m x k, `b` is k x n, the result m x n.

@@ -1,15 +1,17 @@
-//! Products with a weight that may be quantised and whose rows may carry noise.
+//! Products with the weight that a layer acts by: quantised or dense, merged
+//! with a low-rank path, with noise on its rows.
 //!
-//! The weight is walked in panels of rows (see [`WeightView::for_panels`]). Each
-//! panel is copied or dequantised to a scratch buffer that fits in cache, the
-//! noise is added there, and the product reads the buffer. The weight itself is
-//! only ever read, and neither noise nor numbers of a quantised weight are kept.
+//! The weight is never formed. Rows of it are made in a scratch buffer that fits
+//! in cache, `W` copied or dequantised, `s B A` and the noise added, and moved to
+//! the packed operand that the product reads anyway. The weight itself is only
+//! ever read, and nothing of the sum outlives the product.
 
 use std::fmt::Debug;
 
-use ndarray::{ArrayView2, ArrayViewMut2, s};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 
-use crate::{Scalar, WeightView, gemm};
+use crate::packed::Packed;
+use crate::{Scalar, Start, WeightView, gemm, matmul, matmul_nt};
 
 /// Noise `eps` (m x n) on a weight matrix, made row by row on demand.
 ///
@@ -28,37 +30,113 @@ pub trait RowPerturbation<T>: Debug + Send + Sync {
     }
 }
 
-/// `out <- x (W + eps)ᵀ + beta out`: `x` is t x n, `weight` m x n, `out` t x m.
-///
-/// With `beta` zero the old contents of `out` are not read.
-///
-/// # Panics
-/// If the shapes do not fit.
-pub fn matmul_nt_perturbed<T: Scalar>(
-    x: ArrayView2<'_, T>,
-    weight: WeightView<'_, T>,
-    noise: Option<&dyn RowPerturbation<T>>,
-    beta: T,
-    mut out: ArrayViewMut2<'_, T>,
-) {
-    weight.for_panels(noise, |first, panel| {
-        let out = out.slice_mut(s![.., first..first + panel.nrows()]);
-        gemm(T::ONE, x, panel.reversed_axes(), beta, out);
-    });
+/// Rows of the other operand up to which the product goes by panels of the
+/// weight's rows instead of a packed operand, and the low-rank path beside it:
+/// merging and packing touch every element of the weight several times.
+const FEW_ROWS: usize = 48;
+
+/// `s B A` with `b` m x r and `a` r x n.
+#[derive(Clone, Copy, Debug)]
+pub struct LowRank<'a, T> {
+    /// The factor s.
+    pub scaling: T,
+    /// m x r.
+    pub b: ArrayView2<'a, T>,
+    /// r x n.
+    pub a: ArrayView2<'a, T>,
 }
 
-/// `out <- out + y (W + eps)`: `y` is t x m, `weight` m x n, `out` t x n.
-///
-/// # Panics
-/// If the shapes do not fit.
-pub fn matmul_perturbed<T: Scalar>(
-    y: ArrayView2<'_, T>,
-    weight: WeightView<'_, T>,
-    noise: Option<&dyn RowPerturbation<T>>,
-    mut out: ArrayViewMut2<'_, T>,
-) {
-    weight.for_panels(noise, |first, panel| {
-        let y = y.slice(s![.., first..first + panel.nrows()]);
-        gemm(T::ONE, y, panel, T::ONE, out.view_mut());
-    });
+/// `W + s B A + eps`, m x n, of which every part but W is optional.
+#[derive(Clone, Copy, Debug)]
+pub struct ActingWeight<'a, T> {
+    /// W.
+    pub weight: WeightView<'a, T>,
+    /// `s B A`.
+    pub low_rank: Option<LowRank<'a, T>>,
+    /// eps.
+    pub noise: Option<&'a dyn RowPerturbation<T>>,
+}
+
+impl<'a, T> From<WeightView<'a, T>> for ActingWeight<'a, T> {
+    fn from(weight: WeightView<'a, T>) -> Self {
+        ActingWeight {
+            weight,
+            low_rank: None,
+            noise: None,
+        }
+    }
+}
+
+impl<T: Scalar> ActingWeight<'_, T> {
+    /// `out <- x (W + s B A + eps)ᵀ + start`: `x` is t x n, `out` t x m with
+    /// contiguous rows.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn times_transposed(
+        &self,
+        x: ArrayView2<'_, T>,
+        start: Start<'_, T>,
+        mut out: ArrayViewMut2<'_, T>,
+    ) {
+        let (m, n) = self.weight.dim();
+        if x.nrows() > FEW_ROWS {
+            let packed = Packed::transposed(m, n, |first, rows| self.fill(first, rows));
+            return packed.product(T::ONE, x, start, out);
+        }
+        let beta = match start {
+            Start::Scaled(beta) => beta,
+            Start::Row(row) => {
+                out.assign(&ndarray::aview1(row));
+                T::ONE
+            }
+        };
+        self.weight.for_panels(self.noise, |first, panel| {
+            let out = out.slice_mut(s![.., first..first + panel.nrows()]);
+            gemm(T::ONE, x, panel.reversed_axes(), beta, out);
+        });
+        if let Some(LowRank { scaling, b, a }) = self.low_rank {
+            let hidden = matmul_nt(x, a);
+            gemm(scaling, hidden.view(), b.reversed_axes(), T::ONE, out);
+        }
+    }
+
+    /// `out <- y (W + s B A + eps) + beta out`: `y` is t x m, `out` t x n with
+    /// contiguous rows.
+    ///
+    /// With `beta` zero the old contents of `out` are not read.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn times(&self, y: ArrayView2<'_, T>, beta: T, mut out: ArrayViewMut2<'_, T>) {
+        let (m, n) = self.weight.dim();
+        if y.nrows() > FEW_ROWS {
+            let packed = Packed::by_rows(m, n, |first, rows| self.fill(first, rows));
+            return packed.product(T::ONE, y, Start::Scaled(beta), out);
+        }
+        if m == 0 {
+            return gemm(T::ONE, y, Array2::default((0, n)).view(), beta, out);
+        }
+        self.weight.for_panels(self.noise, |first, panel| {
+            let y = y.slice(s![.., first..first + panel.nrows()]);
+            let beta = if first == 0 { beta } else { T::ONE };
+            gemm(T::ONE, y, panel, beta, out.view_mut());
+        });
+        if let Some(LowRank { scaling, b, a }) = self.low_rank {
+            let hidden = matmul(y, b);
+            gemm(scaling, hidden.view(), a, T::ONE, out);
+        }
+    }
+
+    /// Writes the rows from number `first` on to `rows`.
+    fn fill(&self, first: usize, mut rows: ArrayViewMut2<'_, T>) {
+        self.weight.fill(first, rows.view_mut());
+        if let Some(LowRank { scaling, b, a }) = self.low_rank {
+            let b = b.slice(s![first..first + rows.nrows(), ..]);
+            T::gemm_serial(scaling, b, a, T::ONE, rows.view_mut());
+        }
+        if let Some(noise) = self.noise {
+            noise.add_rows(first, rows);
+        }
+    }
 }

@@ -3,9 +3,19 @@
 use std::fmt::{Debug, Display};
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use ndarray::{ArrayView2, ArrayViewMut2};
+use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, Axis, s};
 
 use crate::{math, raw};
+
+/// What a product is added to.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a, T> {
+    /// `c` times a factor; with 0 the old contents of `c` are not read.
+    Scaled(T),
+    /// The same row, as long as those of `c`, for every row of `c`, whose old
+    /// contents are not read: a bias.
+    Row(&'a [T]),
+}
 
 /// A real number, or something that calculates like one.
 ///
@@ -77,10 +87,67 @@ pub trait Scalar:
         beta: Self,
         c: ArrayViewMut2<'_, Self>,
     );
+
+    /// Columns of a panel for [`gemm_panels`](Self::gemm_panels).
+    fn panel_columns() -> usize {
+        GENERAL_PANEL
+    }
+
+    /// `c <- alpha a B + start` on the calling thread, with B in panels: k rows
+    /// of [`panel_columns`](Self::panel_columns) numbers each, of which the
+    /// first n columns of all count.
+    ///
+    /// # Panics
+    /// If the shapes do not fit: `a` is m x k, `panels` enough panels for the n
+    /// columns x k x columns of a panel, contiguous, `c` m x n with contiguous
+    /// rows.
+    fn gemm_panels(
+        alpha: Self,
+        a: ArrayView2<'_, Self>,
+        panels: ArrayView3<'_, Self>,
+        start: Start<'_, Self>,
+        c: ArrayViewMut2<'_, Self>,
+    ) {
+        general_panels(alpha, a, panels, start, c);
+    }
+
+    /// Writes the transpose of `source` (m x n) to `target` (n x m).
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    fn transpose_into(source: ArrayView2<'_, Self>, mut target: ArrayViewMut2<'_, Self>) {
+        assert_eq!(target.dim(), source.t().dim(), "shape of the transpose");
+        target.assign(&source.t());
+    }
+}
+
+/// Columns of a panel where there is no kernel of its own.
+const GENERAL_PANEL: usize = 64;
+
+/// [`Scalar::gemm_panels`] by one product for each panel.
+fn general_panels<T: Scalar>(
+    alpha: T,
+    a: ArrayView2<'_, T>,
+    panels: ArrayView3<'_, T>,
+    start: Start<'_, T>,
+    mut c: ArrayViewMut2<'_, T>,
+) {
+    let beta = match start {
+        Start::Scaled(beta) => beta,
+        Start::Row(row) => {
+            c.assign(&ndarray::aview1(row));
+            T::ONE
+        }
+    };
+    let columns = c.axis_chunks_iter_mut(Axis(1), panels.dim().2);
+    for (c, panel) in columns.zip(panels.outer_iter()) {
+        let b = panel.slice_move(s![.., ..c.ncols()]);
+        T::gemm_serial(alpha, a, b, beta, c);
+    }
 }
 
 macro_rules! real_scalar {
-    ($float:ty, $exp:path, $tanh:path, $erf:path, $gemm:path) => {
+    ($float:ty, $exp:path, $tanh:path, $erf:path, $gemm:path $(, $panels:item)*) => {
         impl Scalar for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -122,9 +189,33 @@ macro_rules! real_scalar {
             ) {
                 $gemm(alpha, a, b, beta, c);
             }
+            $($panels)*
         }
     };
 }
 
-real_scalar!(f32, math::exp, math::tanh, math::erf, raw::gemm::sgemm);
+real_scalar!(
+    f32,
+    math::exp,
+    math::tanh,
+    math::erf,
+    raw::gemm::sgemm,
+    fn panel_columns() -> usize {
+        raw::sgemm::panel_columns().unwrap_or(GENERAL_PANEL)
+    },
+    fn gemm_panels(
+        alpha: Self,
+        a: ArrayView2<'_, Self>,
+        panels: ArrayView3<'_, Self>,
+        start: Start<'_, Self>,
+        mut c: ArrayViewMut2<'_, Self>,
+    ) {
+        if !raw::sgemm::sgemm_panels(alpha, a, panels, start, c.view_mut()) {
+            general_panels(alpha, a, panels, start, c);
+        }
+    },
+    fn transpose_into(source: ArrayView2<'_, Self>, target: ArrayViewMut2<'_, Self>) {
+        raw::sgemm::transpose_into(source, target);
+    }
+);
 real_scalar!(f64, f64::exp, f64::tanh, libm::erf, raw::gemm::dgemm);

@@ -98,7 +98,7 @@ impl<T: Scalar> WeightView<'_, T> {
     }
 
     /// Writes the rows from number `first` on to `panel`.
-    fn fill(&self, first: usize, mut panel: ArrayViewMut2<'_, T>) {
+    pub(crate) fn fill(&self, first: usize, mut panel: ArrayViewMut2<'_, T>) {
         match self {
             WeightView::Dense(matrix) => {
                 let rows = first..first + panel.nrows();

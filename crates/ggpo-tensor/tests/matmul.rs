@@ -1,11 +1,10 @@
 //! Matrix products and sums: right for every shape and stride, and the same
 //! bits for any number of threads.
 
-use ggpo_tensor::perturb::{matmul_nt_perturbed, matmul_perturbed};
 use ggpo_tensor::reduce::{dot, squared_norm, sum, sum_rows};
 use ggpo_tensor::{
-    BlockFormat, QuantizedMatrix, RowPerturbation, Scalar, WeightView, gemm, matmul,
-    matmul_batched, matmul_nt, matmul_tn,
+    ActingWeight, BlockFormat, LowRank, QuantizedMatrix, RowPerturbation, Scalar, Start,
+    WeightView, gemm, matmul, matmul_batched, matmul_nt, matmul_tn,
 };
 use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut2, Axis, s};
 use proptest::prelude::*;
@@ -203,29 +202,68 @@ fn quantized(rows: usize, columns: usize) -> QuantizedMatrix {
 }
 
 #[test]
-fn perturbed_products_see_weight_plus_noise() {
+fn products_see_the_weight_that_acts() {
     // 300 x 512 elements are several panels of 2^16, and the last is shorter.
-    let (m, n, tokens) = (300, 512, 7);
+    // 7 tokens go by panels of the weight, 60 by a packed operand.
+    let (m, n) = (300, 512);
     let (dense, blocks) = (matrix::<f64>(m, n, 0.1), quantized(m, n));
-    let (x, y) = (matrix(tokens, n, 0.2), matrix(tokens, m, 0.3));
-    let (before, before_back) = (matrix(tokens, m, 0.4), matrix(tokens, n, 0.5));
-    for weight in [WeightView::from(dense.view()), (&blocks).into()] {
-        for noise in [None, Some(&Waves as &dyn RowPerturbation<f64>)] {
-            let mut noisy = weight.rows(&Vec::from_iter(0..m));
-            if let Some(noise) = noise {
-                noise.add_rows(0, noisy.view_mut());
+    let (b, a) = (matrix(m, 3, 0.6), matrix(3, n, 0.7));
+    let low_rank = LowRank {
+        scaling: 1.5,
+        b: b.view(),
+        a: a.view(),
+    };
+    let bias = numbers::<f64>(m, 0.8);
+    for tokens in [7, 60] {
+        let (x, y) = (matrix(tokens, n, 0.2), matrix(tokens, m, 0.3));
+        let (before, before_back) = (matrix(tokens, m, 0.4), matrix(tokens, n, 0.5));
+        for weight in [WeightView::from(dense.view()), (&blocks).into()] {
+            for noise in [None, Some(&Waves as &dyn RowPerturbation<f64>)] {
+                for low_rank in [None, Some(low_rank)] {
+                    let acting = ActingWeight {
+                        weight,
+                        low_rank,
+                        noise,
+                    };
+                    let mut sum = weight.rows(&Vec::from_iter(0..m));
+                    if let Some(noise) = noise {
+                        noise.add_rows(0, sum.view_mut());
+                    }
+                    if low_rank.is_some() {
+                        sum = sum + 1.5 * b.dot(&a);
+                    }
+                    let product = x.dot(&sum.t());
+                    for (start, base) in [
+                        (Start::Scaled(0.0), Array2::zeros((tokens, m))),
+                        (Start::Scaled(1.0), before.clone()),
+                        (
+                            Start::Row(&bias),
+                            ndarray::aview1(&bias)
+                                .broadcast((tokens, m))
+                                .unwrap()
+                                .to_owned(),
+                        ),
+                    ] {
+                        let mut out = before.clone();
+                        acting.times_transposed(x.view(), start, out.view_mut());
+                        assert_close(&out, &(&product + &base));
+                    }
+                    let product = y.dot(&sum);
+                    for beta in [0.0, 1.0] {
+                        let mut out = before_back.clone();
+                        acting.times(y.view(), beta, out.view_mut());
+                        assert_close(&out, &(&product + beta * &before_back));
+                    }
+                }
             }
-            for beta in [0.0, 1.0] {
-                let mut out = before.clone();
-                matmul_nt_perturbed(x.view(), weight, noise, beta, out.view_mut());
-                check([1.0, beta], x.view(), noisy.t(), before.view(), out.view()).unwrap();
-            }
-            let mut out = before_back.clone();
-            matmul_perturbed(y.view(), weight, noise, out.view_mut());
-            let [noisy, before] = [noisy.view(), before_back.view()];
-            check([1.0, 1.0], y.view(), noisy, before, out.view()).unwrap();
         }
     }
+}
+
+/// Sums of some 500 terms of magnitude up to 10, in two orders and groupings.
+fn assert_close(found: &Array2<f64>, expected: &Array2<f64>) {
+    let largest = (found - expected).mapv(f64::abs);
+    assert!(largest.iter().all(|error| *error < 1e-11), "{largest}");
 }
 
 /// A product over no columns is zero, and one with no rows changes nothing.
@@ -236,11 +274,15 @@ fn empty_weights_have_products_too() {
             let weight = Array2::zeros((m, n));
             let mut out = Array2::from_elem((2, m), f64::NAN);
             let x = matrix(2, n, 0.1);
-            matmul_nt_perturbed(x.view(), weight.view().into(), noise, 0.0, out.view_mut());
+            let acting = ActingWeight {
+                noise,
+                ..WeightView::from(weight.view()).into()
+            };
+            acting.times_transposed(x.view(), Start::Scaled(0.0), out.view_mut());
             assert_eq!(out, Array2::zeros((2, m)));
             let mut out = matrix(2, n, 0.2);
             let y = matrix(2, m, 0.3);
-            matmul_perturbed(y.view(), weight.view().into(), noise, out.view_mut());
+            acting.times(y.view(), 1.0, out.view_mut());
             assert_eq!(out, matrix(2, n, 0.2));
         }
     }
@@ -257,14 +299,17 @@ fn split_results<T: Scalar>() -> Vec<Vec<T>> {
             .into_raw_vec_and_offset()
             .0,
     ];
-    let (x, weight) = (matrix::<T>(60, 512, 0.3), matrix::<T>(300, 512, 0.4));
+    let (x, weight) = (matrix::<T>(500, 512, 0.3), matrix::<T>(300, 512, 0.4));
     let blocks = quantized(300, 512);
     for weight in [WeightView::from(weight.view()), (&blocks).into()] {
-        let noise = Some(&Waves as &dyn RowPerturbation<T>);
-        let mut out = Array2::from_elem((60, 300), T::ZERO);
-        matmul_nt_perturbed(x.view(), weight, noise, T::ZERO, out.view_mut());
-        let mut back = Array2::from_elem((60, 512), T::ZERO);
-        matmul_perturbed(out.view(), weight, noise, back.view_mut());
+        let acting = ActingWeight {
+            noise: Some(&Waves as &dyn RowPerturbation<T>),
+            ..weight.into()
+        };
+        let mut out = Array2::from_elem((500, 300), T::ZERO);
+        acting.times_transposed(x.view(), Start::Scaled(T::ZERO), out.view_mut());
+        let mut back = Array2::from_elem((500, 512), T::ZERO);
+        acting.times(out.view(), T::ZERO, back.view_mut());
         results.extend([out, back].map(|matrix| matrix.into_raw_vec_and_offset().0));
     }
 

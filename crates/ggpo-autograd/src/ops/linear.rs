@@ -3,9 +3,8 @@
 //! Backward: `dx = dy W`, `dW = dyᵀ x`, `db = sum of the rows of dy`. A quantised
 //! W is made in scratch memory, here and in the backward pass, and has no dW.
 
-use ggpo_tensor::perturb::{matmul_nt_perturbed, matmul_perturbed};
 use ggpo_tensor::reduce::sum_rows;
-use ggpo_tensor::{Scalar, Tensor, flat, matmul_tn, tensor, view2};
+use ggpo_tensor::{ActingWeight, Scalar, Start, Tensor, flat, matmul_tn, tensor, view2};
 use ndarray::{Array2, ArrayViewMut2};
 
 use super::Weight;
@@ -29,7 +28,7 @@ impl<T: Scalar> Operation<T> for Linear<T> {
         let dx = needed[0].then(|| {
             let weight = self.weight.view();
             let mut dx = Array2::from_elem((dy.nrows(), weight.ncols()), T::ZERO);
-            matmul_perturbed(dy, weight, None, dx.view_mut());
+            ActingWeight::from(weight).times(dy, T::ZERO, dx.view_mut());
             tensor(&self.input_shape, dx.into_raw_vec_and_offset().0)
         });
         let dw = needed[1].then(|| {
@@ -66,10 +65,10 @@ pub fn linear<'a, T: Scalar>(
     );
     *last = outputs;
     let rows = view2(x.value());
-    let mut out = rows_of_bias(bias.map(Var::value), rows.nrows(), outputs);
+    let mut out = vec![T::ZERO; rows.nrows() * outputs];
     let y = ArrayViewMut2::from_shape((rows.nrows(), outputs), &mut out).expect("rows x out");
-    let beta = if bias.is_some() { T::ONE } else { T::ZERO };
-    matmul_nt_perturbed(rows, weight.view(), None, beta, y);
+    let acting = ActingWeight::from(weight.view());
+    acting.times_transposed(rows, start(bias, outputs), y);
 
     let weight_input = weight.input(x.tape());
     let mut inputs = vec![x, &weight_input];
@@ -81,22 +80,15 @@ pub fn linear<'a, T: Scalar>(
     })
 }
 
-/// A buffer of `rows` x `width`, each row the bias, or zeros without one.
+/// What a product of `width` columns is added to: the bias, or nothing.
 ///
 /// # Panics
 /// If the bias has another length than `width`.
-pub(super) fn rows_of_bias<T: Scalar>(
-    bias: Option<&Tensor<T>>,
-    rows: usize,
-    width: usize,
-) -> Vec<T> {
-    match bias {
-        None => vec![T::ZERO; rows * width],
-        Some(bias) => {
-            assert_eq!(bias.shape(), [width], "linear: shape of the bias");
-            flat(bias).repeat(rows)
-        }
-    }
+pub(super) fn start<T: Scalar>(bias: Option<&Var<T>>, width: usize) -> Start<'_, T> {
+    bias.map_or(Start::Scaled(T::ZERO), |bias| {
+        assert_eq!(bias.shape(), [width], "linear: shape of the bias");
+        Start::Row(flat(bias.value()))
+    })
 }
 
 #[cfg(test)]

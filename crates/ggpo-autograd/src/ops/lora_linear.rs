@@ -2,8 +2,11 @@
 //! path, and noise on the rows of its weight.
 //!
 //! W is m x n, A r x n, B m x r, s the scaling, d dropout on the low-rank path.
-//! The noise eps is made in scratch memory, once here and once in the backward
-//! pass, and so are the numbers of a quantised W, which is only read. With `h = d(x) Aᵀ` and `g = s dy B`:
+//! Without dropout, which is the usual case, the three act as one weight,
+//! `W + s B A + eps`, in one product forward and one backward; with it, the
+//! low-rank path is calculated beside the weight. The sum is made in scratch
+//! memory, once here and once in the backward pass, and so are the numbers of a
+//! quantised W, which is only read. With `h = d(x) Aᵀ` and `g = s dy B`:
 //!
 //! ```text
 //! dx = dy (W + eps) + d(g A)      dA = gᵀ d(x)      dB = s dyᵀ h
@@ -17,15 +20,16 @@
 use std::sync::Arc;
 
 use ggpo_tensor::dropout::Dropout;
-use ggpo_tensor::perturb::{matmul_nt_perturbed, matmul_perturbed};
 use ggpo_tensor::reduce::sum_rows;
 use ggpo_tensor::{
-    RowPerturbation, Scalar, Tensor, gemm, matmul, matmul_nt, matmul_tn, tensor, view2,
+    ActingWeight, LowRank, RowPerturbation, Scalar, Tensor, gemm, matmul, matmul_nt, matmul_tn,
+    tensor, view2,
 };
-use ndarray::{Array2, ArrayViewMut2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
+use rayon::prelude::*;
 
 use super::Weight;
-use super::linear::rows_of_bias;
+use super::linear::start;
 use super::weight::SavedWeight;
 use crate::{Operation, Var};
 
@@ -46,8 +50,6 @@ struct LoraLinear<T> {
     weight: SavedWeight<T>,
     a: Tensor<T>,
     b: Tensor<T>,
-    /// `d(x) Aᵀ`, tokens x r.
-    hidden: Array2<T>,
 }
 
 impl<T: Scalar> LoraPath<T> {
@@ -55,6 +57,25 @@ impl<T: Scalar> LoraPath<T> {
         match &self.dropout {
             Some(dropout) => dropout.apply(x),
             None => x.clone(),
+        }
+    }
+
+    /// The weight of the layer's one product.
+    fn acting<'a>(
+        &'a self,
+        weight: impl Into<ActingWeight<'a, T>>,
+        a: &'a Tensor<T>,
+        b: &'a Tensor<T>,
+    ) -> ActingWeight<'a, T> {
+        let low_rank = LowRank {
+            scaling: self.scaling,
+            b: view2(b),
+            a: view2(a),
+        };
+        ActingWeight {
+            low_rank: self.dropout.is_none().then_some(low_rank),
+            noise: self.noise.as_deref(),
+            ..weight.into()
         }
     }
 }
@@ -71,45 +92,78 @@ impl<T: Scalar> Operation<T> for LoraLinear<T> {
             weight,
             a,
             b,
-            hidden,
         } = *self;
         let dy = view2(&gradient);
-        let mut low_rank = matmul(dy, view2(&b));
-        low_rank.map_inplace(|g| *g *= path.scaling);
-
         let dx = needed[0].then(|| {
-            let through_path = tensor(
-                x.shape(),
-                matmul(low_rank.view(), view2(&a))
-                    .into_raw_vec_and_offset()
-                    .0,
-            );
-            let mut dx = path.dropped(&through_path);
-            let columns = a.shape()[1];
-            let out = dx
-                .view_mut()
-                .into_shape_with_order((dy.nrows(), columns))
-                .expect("tokens x in");
-            let noise = path.noise.as_deref().filter(|noise| noise.in_backward());
-            matmul_perturbed(dy, weight.view(), noise, out);
-            dx
+            let mut dx = vec![T::ZERO; x.len()];
+            let out = ArrayViewMut2::from_shape((dy.nrows(), a.shape()[1]), &mut dx);
+            let mut acting = path.acting(weight.view(), &a, &b);
+            acting.noise = acting.noise.filter(|noise| noise.in_backward());
+            acting.times(dy, T::ZERO, out.expect("tokens x in"));
+            let dx = tensor(x.shape(), dx);
+            match &path.dropout {
+                None => dx,
+                Some(dropout) => {
+                    let mut g = matmul(dy, view2(&b));
+                    g.map_inplace(|g| *g *= path.scaling);
+                    let through_path = matmul(g.view(), view2(&a));
+                    let through_path = through_path.into_raw_vec_and_offset().0;
+                    dx + dropout.apply(&tensor(x.shape(), through_path))
+                }
+            }
         });
         let dw = needed[1].then(|| shared(matmul_tn(dy, view2(&x))));
-        let da = needed[2].then(|| {
-            let x = path.dropped(&x);
-            shared(matmul_tn(low_rank.view(), view2(&x)))
-        });
-        let db = needed[3].then(|| {
-            let mut db = matmul_tn(dy, hidden.view());
-            db.map_inplace(|g| *g *= path.scaling);
-            shared(db)
-        });
-        let mut gradients = vec![dx, dw, da, db];
+        let [da, db] = match needed[2] || needed[3] {
+            true => {
+                let x = path.dropped(&x);
+                factor_gradients(dy, view2(&x), view2(&a), view2(&b), path.scaling)
+                    .map(|gradient| Some(shared(gradient)))
+            }
+            false => [None, None],
+        };
+        let mut gradients = vec![dx, dw, da.filter(|_| needed[2]), db.filter(|_| needed[3])];
         if let Some(&bias) = needed.get(4) {
             gradients.push(bias.then(|| tensor(&[dy.ncols()], sum_rows(dy))));
         }
         gradients
     }
+}
+
+/// Tokens per piece of the gradients of A and B, which are summed in order.
+const PIECE_TOKENS: usize = 512;
+
+/// `dA = gᵀ x` and `dB = s dyᵀ h` with `h = x Aᵀ` and `g = s dy B`.
+///
+/// x and dy are read once, a piece of tokens at a time.
+fn factor_gradients<T: Scalar>(
+    dy: ArrayView2<'_, T>,
+    x: ArrayView2<'_, T>,
+    a: ArrayView2<'_, T>,
+    b: ArrayView2<'_, T>,
+    scaling: T,
+) -> [Array2<T>; 2] {
+    let product = |alpha, left: ArrayView2<'_, T>, right: ArrayView2<'_, T>| {
+        let mut out = Array2::from_elem((left.nrows(), right.ncols()), T::ZERO);
+        T::gemm_serial(alpha, left, right, T::ZERO, out.view_mut());
+        out
+    };
+    let pieces: Vec<[Array2<T>; 2]> = dy
+        .axis_chunks_iter(Axis(0), PIECE_TOKENS)
+        .into_par_iter()
+        .zip(x.axis_chunks_iter(Axis(0), PIECE_TOKENS))
+        .map(|(dy, x)| {
+            let h = product(T::ONE, x, a.t());
+            let g = product(scaling, dy, b);
+            // The transpose of dB: its long rows are those of dy.
+            [product(T::ONE, g.t(), x), product(scaling, h.t(), dy)]
+        })
+        .collect();
+    let [mut da, mut db_t] = [a.raw_dim(), b.t().raw_dim()].map(Array2::default);
+    for [a, b_t] in pieces {
+        da += &a;
+        db_t += &b_t;
+    }
+    [da, db_t.t().as_standard_layout().into_owned()]
 }
 
 fn shared<T: Scalar>(matrix: Array2<T>) -> Tensor<T> {
@@ -140,16 +194,16 @@ pub fn lora_linear<'a, T: Scalar>(
         a.shape(),
         b.shape()
     );
-    let tokens = rows.nrows();
-    let mut out = rows_of_bias(bias.map(Var::value), tokens, m);
-    let mut y = ArrayViewMut2::from_shape((tokens, m), &mut out).expect("tokens x out");
-    let beta = if bias.is_some() { T::ONE } else { T::ZERO };
-    let noise = path.noise.as_deref();
-    matmul_nt_perturbed(rows, weight.view(), noise, beta, y.view_mut());
-    let dropped = path.dropped(x.value());
-    let hidden = matmul_nt(view2(&dropped), view2(a.value()));
-    let b_t = view2(b.value()).reversed_axes();
-    gemm(path.scaling, hidden.view(), b_t, T::ONE, y);
+    let mut out = vec![T::ZERO; rows.nrows() * m];
+    let mut y = ArrayViewMut2::from_shape((rows.nrows(), m), &mut out).expect("tokens x out");
+    let acting = path.acting(weight.view(), a.value(), b.value());
+    acting.times_transposed(rows, start(bias, m), y.view_mut());
+    if let Some(dropout) = &path.dropout {
+        let dropped = dropout.apply(x.value());
+        let hidden = matmul_nt(view2(&dropped), view2(a.value()));
+        let b_t = view2(b.value()).reversed_axes();
+        gemm(path.scaling, hidden.view(), b_t, T::ONE, y);
+    }
 
     let mut shape = x.shape().to_vec();
     *shape.last_mut().expect("an axis") = m;
@@ -163,7 +217,6 @@ pub fn lora_linear<'a, T: Scalar>(
             weight: weight.saved(),
             a: a.value().clone(),
             b: b.value().clone(),
-            hidden,
         })
 }
 

@@ -9,3 +9,4 @@
 pub(crate) mod dispatch;
 pub(crate) mod gemm;
 pub(crate) mod mapped;
+pub(crate) mod sgemm;

@@ -1,0 +1,122 @@
+//! The right-hand operand of a product, packed once for all pieces of the left.
+
+use ndarray::parallel::prelude::*;
+use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut2, ArrayViewMut3, Axis, s};
+
+use crate::{Scalar, Start};
+
+/// Rows of the left operand per piece of a product: what stays in a core's cache
+/// while the panels pass by.
+const PIECE_ROWS: usize = 192;
+/// Multiply-adds per piece of a product, if that takes more rows.
+const PIECE_WORK: usize = 1 << 21;
+/// Rows that are packed together.
+const PACK_ROWS: usize = 32;
+
+/// A matrix B of k x n in panels of columns, each contiguous: panels x k x
+/// columns of a panel, zeros beyond n.
+#[derive(Debug)]
+pub(crate) struct Packed<T> {
+    panels: Array3<T>,
+    columns: usize,
+}
+
+impl<T: Scalar> Packed<T> {
+    fn zeros(k: usize, columns: usize) -> Self {
+        let width = T::panel_columns();
+        Packed {
+            panels: Array3::from_elem((columns.div_ceil(width), k, width), T::ZERO),
+            columns,
+        }
+    }
+
+    /// Packs `b`, k x n.
+    pub(crate) fn new(b: ArrayView2<'_, T>) -> Self {
+        let (k, n) = b.dim();
+        if b.strides()[0] == 1 && b.strides()[1] != 1 {
+            let rows = b.reversed_axes();
+            return Self::transposed(n, k, |first, mut out| {
+                let part = first..first + out.nrows();
+                out.assign(&rows.slice(s![part, ..]));
+            });
+        }
+        Self::by_rows(k, n, |first, mut out| {
+            let part = first..first + out.nrows();
+            out.assign(&b.slice(s![part, ..]));
+        })
+    }
+
+    /// Packs a matrix of k x n whose rows from number `first` on are written by
+    /// `fill(first, rows)`; it is called for every row once.
+    pub(crate) fn by_rows<F>(k: usize, n: usize, fill: F) -> Self
+    where
+        F: Fn(usize, ArrayViewMut2<'_, T>) + Sync,
+    {
+        let mut packed = Self::zeros(k, n);
+        let width = T::panel_columns();
+        let pack = |(piece, mut panels): (usize, ArrayViewMut3<'_, T>)| {
+            let mut rows = Array2::from_elem((panels.dim().1, n), T::ZERO);
+            fill(piece * PACK_ROWS, rows.view_mut());
+            let columns = rows.axis_chunks_iter(Axis(1), width);
+            for (source, mut panel) in columns.zip(panels.outer_iter_mut()) {
+                panel.slice_mut(s![.., ..source.ncols()]).assign(&source);
+            }
+        };
+        packed
+            .panels
+            .axis_chunks_iter_mut(Axis(1), PACK_ROWS)
+            .into_par_iter()
+            .enumerate()
+            .for_each(pack);
+        packed
+    }
+
+    /// Packs the transpose of a matrix of n x k whose rows from number `first`
+    /// on are written by `fill(first, rows)`; it is called for every row once.
+    pub(crate) fn transposed<F>(n: usize, k: usize, fill: F) -> Self
+    where
+        F: Fn(usize, ArrayViewMut2<'_, T>) + Sync,
+    {
+        let mut packed = Self::zeros(k, n);
+        let width = T::panel_columns();
+        let pack = |(panel, mut out): (usize, ArrayViewMut2<'_, T>)| {
+            let first = panel * width;
+            let mut rows = Array2::from_elem((width.min(n - first), k), T::ZERO);
+            fill(first, rows.view_mut());
+            T::transpose_into(rows.view(), out.slice_mut(s![.., ..rows.nrows()]));
+        };
+        packed
+            .panels
+            .axis_iter_mut(Axis(0))
+            .into_par_iter()
+            .enumerate()
+            .for_each(pack);
+        packed
+    }
+
+    /// `c <- alpha a B + start`: `a` is m x k, `c` m x n with contiguous rows.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub(crate) fn product(
+        &self,
+        alpha: T,
+        a: ArrayView2<'_, T>,
+        start: Start<'_, T>,
+        mut c: ArrayViewMut2<'_, T>,
+    ) {
+        assert_eq!(c.dim(), (a.nrows(), self.columns), "shape of the product");
+        let work_of_row = (a.ncols() * self.columns).max(1);
+        let rows = PIECE_ROWS.max(PIECE_WORK / work_of_row);
+        let one = |(a, c): (ArrayView2<'_, T>, ArrayViewMut2<'_, T>)| {
+            T::gemm_panels(alpha, a, self.panels.view(), start, c);
+        };
+        if a.nrows() <= rows {
+            return one((a, c));
+        }
+        a.axis_chunks_iter(Axis(0), rows)
+            .into_par_iter()
+            .zip(c.axis_chunks_iter_mut(Axis(0), rows))
+            .for_each(one);
+    }
+}

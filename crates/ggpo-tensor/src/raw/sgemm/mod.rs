@@ -1,0 +1,256 @@
+//! Single-precision products with AVX-512 or AVX2 and FMA.
+//!
+//! `matrixmultiply` is the general engine of this crate. It packs both operands
+//! element by element, which costs a tenth of the time of a layer's product and
+//! most of it where one side is thin (the rank-r factors) or small (attention
+//! heads). Here the rows of A are read in place, as the inner kernel needs a
+//! single number of each at a time; only B is packed, and only if it is not
+//! short. C must have contiguous rows or columns.
+//!
+//! Every element of C is one sum in the order of K, in stretches whose length
+//! depends on K alone, so the bits of an element depend neither on the size of
+//! the piece it is calculated in nor on the thread.
+
+mod pack;
+mod tile;
+#[cfg(target_arch = "x86_64")]
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::cell::RefCell;
+
+use ndarray::{Array2, ArrayView2, ArrayView3, ArrayViewMut2, s};
+
+use crate::Start;
+
+use tile::{Base, Tile, TileShape};
+
+pub(crate) use pack::transpose_into;
+
+/// Longest stretch of K: a panel of B of 48 columns takes 36 KiB.
+const STRETCH: usize = 192;
+/// Rows of A that are walked for one panel of B: 192 KiB in a stretch.
+const BLOCK_ROWS: usize = 256;
+/// Rows of A from which packing B pays.
+const PACK_FROM_ROWS: usize = 32;
+
+/// The shape of the kernel for this processor; none without AVX2 and FMA.
+fn shape() -> Option<TileShape> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            return Some(x86::AVX512);
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Some(x86::AVX2);
+        }
+    }
+    None
+}
+
+/// Columns of a packed panel for this processor; none without a kernel.
+pub(crate) fn panel_columns() -> Option<usize> {
+    shape().map(|shape| shape.columns)
+}
+
+/// B as the kernel reads it: K rows of contiguous numbers, in panels of columns.
+#[derive(Clone, Copy)]
+struct Right {
+    /// First element.
+    start: *const f32,
+    /// From one row of a panel to the next.
+    row: isize,
+    /// From one panel to the next.
+    panel: usize,
+}
+
+/// A as the kernel reads it, in tiles of rows.
+struct Left {
+    /// First element.
+    start: *const f32,
+    /// From one row to the next, and from one number of a row to the next.
+    strides: [isize; 2],
+    /// From one tile to the next.
+    tile: isize,
+}
+
+thread_local! {
+    /// Scratch of a thread for packed operands.
+    static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+/// `c <- alpha a b + beta c` on the calling thread. False, and nothing done, if
+/// there is no kernel for the processor or the layout of `c`.
+///
+/// The shapes must fit: `a` m x k, `b` k x n, `c` m x n.
+pub(crate) fn sgemm(
+    alpha: f32,
+    a: ArrayView2<'_, f32>,
+    b: ArrayView2<'_, f32>,
+    beta: f32,
+    mut c: ArrayViewMut2<'_, f32>,
+) -> bool {
+    let Some(shape) = shape() else {
+        return false;
+    };
+    if c.strides()[1] != 1 {
+        if c.strides()[0] != 1 {
+            return false;
+        }
+        return sgemm(
+            alpha,
+            b.reversed_axes(),
+            a.reversed_axes(),
+            beta,
+            c.reversed_axes(),
+        );
+    }
+    let ((m, k), n) = (a.dim(), b.ncols());
+    // A thin result of a long sum reads the wide operand along its rows.
+    if n < 16 && m > n && a.strides()[0] == 1 && a.strides()[1] != 1 && b.strides()[0] != 1 {
+        let mut transposed = Array2::from_elem((n, m), 0.0);
+        sgemm(
+            alpha,
+            b.reversed_axes(),
+            a.reversed_axes(),
+            0.0,
+            transposed.view_mut(),
+        );
+        c.zip_mut_with(&transposed.t(), |c, &product| {
+            *c = if beta == 0.0 {
+                product
+            } else {
+                beta * *c + product
+            };
+        });
+        return true;
+    }
+    SCRATCH.with_borrow_mut(|[packed, left]| {
+        let in_place = b.strides()[1] == 1 && (m < PACK_FROM_ROWS || n <= shape.columns);
+        let right = if in_place {
+            Right {
+                start: b.as_ptr(),
+                row: b.strides()[0],
+                panel: shape.columns,
+            }
+        } else {
+            pack::panels(b, shape.columns, packed);
+            Right {
+                start: packed.as_ptr(),
+                row: shape.columns as isize,
+                panel: k * shape.columns,
+            }
+        };
+        // SAFETY: either B itself, whose rows of n numbers are contiguous, or
+        // panels that were packed for this shape.
+        let start = Start::Scaled(beta);
+        unsafe { product(shape, alpha, a, right, start, c.view_mut(), left) }
+    });
+    true
+}
+
+/// `c <- alpha a b + start` on the calling thread, with `b` packed in panels as
+/// [`Scalar::gemm_panels`](crate::Scalar::gemm_panels) says. False, and nothing
+/// done, if there is no kernel for the processor.
+///
+/// # Panics
+/// If the shapes do not fit, or `panels` or the rows of `c` are not contiguous.
+pub(crate) fn sgemm_panels(
+    alpha: f32,
+    a: ArrayView2<'_, f32>,
+    panels: ArrayView3<'_, f32>,
+    start: Start<'_, f32>,
+    c: ArrayViewMut2<'_, f32>,
+) -> bool {
+    let Some(shape) = shape() else {
+        return false;
+    };
+    let (count, k, columns) = panels.dim();
+    let wanted = (a.ncols(), shape.columns);
+    assert_eq!((k, columns), wanted, "panels of another product");
+    assert!(
+        c.nrows() == a.nrows() && c.ncols() <= count * columns,
+        "shape of c"
+    );
+    assert!(c.strides()[1] == 1 || c.is_empty(), "rows are contiguous");
+    if let Start::Row(row) = start {
+        assert_eq!(row.len(), c.ncols(), "length of the row");
+    }
+    let right = Right {
+        start: panels.as_slice().expect("contiguous panels").as_ptr(),
+        row: columns as isize,
+        panel: k * columns,
+    };
+    // SAFETY: the panels have the shape's columns and as many numbers as were
+    // checked.
+    SCRATCH.with_borrow_mut(|[_, left]| unsafe {
+        product(shape, alpha, a, right, start, c, left);
+    });
+    true
+}
+
+/// # Safety
+/// `right` must have k rows and panels for all columns of `c`, in panels of
+/// `shape.columns`; the rows of `c` must be contiguous, and the shapes fit.
+unsafe fn product(
+    shape: TileShape,
+    alpha: f32,
+    a: ArrayView2<'_, f32>,
+    right: Right,
+    start: Start<'_, f32>,
+    mut c: ArrayViewMut2<'_, f32>,
+    left_scratch: &mut Vec<f32>,
+) {
+    let ((m, k), n) = (a.dim(), c.ncols());
+    let stretches = k.div_ceil(STRETCH).max(1);
+    let stretch = k.div_ceil(stretches).max(1);
+    let c_stride = c.strides()[0];
+    let c = c.as_mut_ptr();
+    let repack = a.strides()[1] != 1 && n > shape.columns;
+    for first in (0..k.max(1)).step_by(stretch) {
+        let length = stretch.min(k - first);
+        for block in (0..m).step_by(BLOCK_ROWS) {
+            let rows = BLOCK_ROWS.min(m - block);
+            let part = a.slice(s![block..block + rows, first..first + length]);
+            let left = match repack {
+                true => pack::tiles(part, shape.rows, left_scratch),
+                false => Left {
+                    start: part.as_ptr(),
+                    strides: [part.strides()[0], part.strides()[1]],
+                    tile: shape.rows as isize * part.strides()[0],
+                },
+            };
+            for (panel, column) in (0..n).step_by(shape.columns).enumerate() {
+                let base = match start {
+                    _ if first > 0 => Base::Scaled(1.0),
+                    Start::Scaled(0.0) => Base::Zero,
+                    Start::Scaled(beta) => Base::Scaled(beta),
+                    Start::Row(row) => Base::Row(row[column..].as_ptr()),
+                };
+                for (index, i) in (0..rows).step_by(shape.rows).enumerate() {
+                    // SAFETY: offsets of elements inside the operands, whose
+                    // bounds the views and the caller vouch for.
+                    unsafe {
+                        let tile = Tile {
+                            k: length,
+                            a: left.start.offset(index as isize * left.tile),
+                            a_strides: left.strides,
+                            b: right
+                                .start
+                                .add(panel * right.panel)
+                                .offset(first as isize * right.row),
+                            b_stride: right.row,
+                            c: c.offset((block + i) as isize * c_stride).add(column),
+                            c_stride,
+                            columns: shape.columns.min(n - column),
+                            alpha,
+                            base,
+                        };
+                        (shape.kernel)(shape.rows.min(rows - i), tile);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! A tile of a product: what an inner kernel is asked for.
+
+/// What `alpha A B` is added to.
+#[derive(Clone, Copy)]
+pub(super) enum Base {
+    /// Nothing: C is not read.
+    Zero,
+    /// C times a factor.
+    Scaled(f32),
+    /// The same row for every row of the tile, as many numbers as columns; C is
+    /// not read.
+    Row(*const f32),
+}
+
+/// `C <- alpha A B + base` for one tile.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    /// Length of the sum.
+    pub(super) k: usize,
+    /// First element of A; element (i, k) is `i * a_strides[0] + k * a_strides[1]`
+    /// further on.
+    pub(super) a: *const f32,
+    pub(super) a_strides: [isize; 2],
+    /// First element of B, whose rows are contiguous.
+    pub(super) b: *const f32,
+    pub(super) b_stride: isize,
+    /// First element of C, whose rows are contiguous.
+    pub(super) c: *mut f32,
+    pub(super) c_stride: isize,
+    /// Columns of B and C, at most those of a full tile.
+    pub(super) columns: usize,
+    pub(super) alpha: f32,
+    pub(super) base: Base,
+}
+
+/// The tile's rows as fit into registers, with vectors of one instruction set.
+///
+/// # Safety
+/// The processor must have the instruction set; A must be readable in `rows` x
+/// k elements, B in k x columns, C writable in rows x columns; `rows` is at most
+/// the number of rows of a full tile.
+pub(super) type Kernel = unsafe fn(rows: usize, tile: Tile);
+
+/// An instruction set's kernel, and the size of its full tile.
+#[derive(Clone, Copy)]
+pub(super) struct TileShape {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) kernel: Kernel,
+}
