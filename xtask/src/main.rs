@@ -104,6 +104,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    ggpo_tensor::memory::keep_freed_memory();
     match execute(Arguments::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -11,6 +11,7 @@
 //!   a dense or a quantised weight, read in panels of rows.
 //! * [`random`] generates uniform and normal numbers from a key and a position,
 //!   so that any piece of a random matrix can be made again at any time.
+//! * [`probe`] measures what the processor can do at most.
 //! * [`mapped`] maps a file into memory, which is here because it needs `unsafe`.
 //!
 //! # Invariants
@@ -27,10 +28,12 @@ pub mod layout;
 pub mod mapped;
 mod math;
 pub mod matmul;
+pub mod memory;
 pub mod norm;
 mod packed;
 pub mod parallel;
 pub mod perturb;
+pub mod probe;
 pub mod quantized;
 pub mod random;
 mod raw;

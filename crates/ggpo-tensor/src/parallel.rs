@@ -14,6 +14,16 @@ use crate::{Scalar, Tensor, flat, tensor};
 /// Elements per piece of an elementwise loop: a few microseconds of work.
 const PIECE: usize = 1 << 14;
 
+/// Does `work` on one of the threads that the loops of this crate run on.
+///
+/// A thread from outside hands every loop over and sleeps until it is woken,
+/// which takes tens of microseconds each time; from inside, a loop begins at
+/// once. So whatever consists of many loops (a training step, a forward pass)
+/// is to be done inside.
+pub fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
+}
+
 /// Calls `work(first_row, rows)` for pieces of `out`, which is read as rows of
 /// `width` elements; a piece is a whole number of rows and about 2^14 elements.
 ///

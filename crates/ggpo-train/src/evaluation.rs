@@ -2,14 +2,13 @@
 
 use std::fmt::{self, Display};
 
-use ggpo_autograd::Tape;
 use ggpo_tensor::softmax::log_sum_exp;
 use ggpo_tensor::{Scalar, view2};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Batch;
 use crate::metrics::{accuracy, binary_f1, macro_f1, matthews, pearson, spearman};
-use crate::model::{Adapters, Graph, Head, Model};
+use crate::model::{Adapters, Head, Model};
 use crate::parameters::Parameters;
 
 /// Scores on one split.
@@ -196,9 +195,8 @@ pub fn evaluate<T: Scalar>(
     for batch in batches {
         count += batch.target_count();
         if model.head == Head::Tokens {
-            let graph = Graph::for_evaluation(Tape::new(), parameters, adapters);
             let targets = batch.target_count() as f64;
-            total_loss += model.loss(&graph, batch).item().value() * targets;
+            total_loss += model.evaluate_loss(parameters, adapters, batch) * targets;
             continue;
         }
         let logits = model.evaluate(parameters, adapters, batch);

@@ -12,10 +12,12 @@
 //!   on with texts.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
 //! * [`parity`]: everything against values calculated elsewhere.
+//! * [`bench`]: how long training steps take, and how much memory.
 //! * [`repro`]: the experiments, many runs, and their report.
 
 pub mod assembled;
 pub mod base;
+pub mod bench;
 pub mod checkpoint;
 pub mod data;
 pub mod error;

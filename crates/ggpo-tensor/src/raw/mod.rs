@@ -9,4 +9,6 @@
 pub(crate) mod dispatch;
 pub(crate) mod gemm;
 pub(crate) mod mapped;
+pub(crate) mod memory;
+pub(crate) mod probe;
 pub(crate) mod sgemm;

@@ -20,6 +20,7 @@ pub mod text;
 use std::ops::ControlFlow;
 
 use ggpo_autograd::Tape;
+use ggpo_tensor::parallel::in_pool;
 use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::{Scalar, Tensor, view2};
 use ndarray::Array2;
@@ -201,7 +202,7 @@ impl<T: Scalar> Generator<'_, T> {
         if sequences.is_empty() {
             return Ok(());
         }
-        let logits = self.next_logits(sequences);
+        let logits = in_pool(|| self.next_logits(sequences));
         for (sequence, logits) in sequences.iter_mut().zip(view2(&logits).rows()) {
             let logits = logits.to_slice().expect("standard layout");
             let token = self.choose(sequence, logits)?;

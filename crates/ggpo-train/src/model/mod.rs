@@ -22,6 +22,7 @@ mod t5;
 use std::path::Path;
 
 use ggpo_autograd::{Tape, Var, ops};
+use ggpo_tensor::parallel::in_pool;
 use ggpo_tensor::{Scalar, Tensor};
 
 pub use bert::BertConfig;
@@ -284,7 +285,22 @@ impl Model {
         adapters: &Adapters<T>,
         batch: &Batch,
     ) -> Tensor<T> {
-        let graph = Graph::for_evaluation(Tape::new(), parameters, adapters);
-        self.logits(&graph, batch).value().clone()
+        in_pool(|| {
+            let graph = Graph::for_evaluation(Tape::new(), parameters, adapters);
+            self.logits(&graph, batch).value().clone()
+        })
+    }
+
+    /// The [`loss`](Self::loss) without recording anything.
+    pub fn evaluate_loss<T: Scalar>(
+        &self,
+        parameters: &Parameters<T>,
+        adapters: &Adapters<T>,
+        batch: &Batch,
+    ) -> f64 {
+        in_pool(|| {
+            let graph = Graph::for_evaluation(Tape::new(), parameters, adapters);
+            self.loss(&graph, batch).item().value()
+        })
     }
 }

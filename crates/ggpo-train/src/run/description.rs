@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use super::config::{RunConfig, TaskConfig};
 use super::task::{Corpora, Task};
+use crate::method::MethodConfig;
 use crate::{Error, Result};
 
 /// Passes over the training rows if nothing says how long to train.
@@ -48,6 +49,16 @@ impl Description {
         let task = self.table.get("task").cloned();
         TaskConfig::deserialize(task.unwrap_or(Value::Table(Table::new())))
             .map_err(|error| Error::config("the task", "a complete description", error.message()))
+    }
+
+    /// The method alone.
+    ///
+    /// # Errors
+    /// If a field of it is missing or unknown.
+    pub fn method(&self) -> Result<MethodConfig> {
+        let method = self.table.get("method").cloned();
+        MethodConfig::deserialize(method.unwrap_or(Value::Table(Table::new())))
+            .map_err(|error| Error::config("the method", "a complete description", error.message()))
     }
 
     /// Sets a field by its path, for example `training.learning_rate`; what was

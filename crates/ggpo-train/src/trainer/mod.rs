@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ggpo_autograd::Tape;
 use ggpo_lora::{AdaptedLayers, Ggpo, GgpoConfig, GradientEstimate, NoiseStatistics};
+use ggpo_tensor::parallel::in_pool;
 use ggpo_tensor::{Scalar, Tensor, flat, tensor};
 use serde::{Deserialize, Serialize};
 
@@ -174,6 +175,10 @@ impl<T: Real> Trainer<T> {
     /// # Panics
     /// If no micro-batch has a target.
     pub fn step(&mut self, micro_batches: &[Batch]) -> Result<StepReport> {
+        in_pool(|| self.step_in_pool(micro_batches))
+    }
+
+    fn step_in_pool(&mut self, micro_batches: &[Batch]) -> Result<StepReport> {
         self.begin_perturbation();
         let total: usize = micro_batches.iter().map(Batch::target_count).sum();
         assert!(total > 0, "a step needs at least one target");
@@ -311,6 +316,10 @@ impl<T: Real> Trainer<T> {
     /// noise: by equation 7 and exactly. Quantised weights, which have no exact
     /// gradient, are passed over.
     pub fn audit(&self, batch: &Batch) -> Vec<GradientAudit> {
+        in_pool(|| self.audit_in_pool(batch))
+    }
+
+    fn audit_in_pool(&self, batch: &Batch) -> Vec<GradientAudit> {
         let weight = |module: &String| format!("{module}.weight");
         let adapters = self.adapters.iter();
         let adapters: Vec<_> = adapters

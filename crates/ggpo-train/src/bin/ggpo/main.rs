@@ -1,6 +1,7 @@
 //! `ggpo`: fine-tune a transformer with LoRA, LoRA-GGPO and their kin, and use
 //! what came out.
 
+mod bench;
 mod eval;
 mod fetch;
 mod generate;
@@ -45,6 +46,8 @@ enum Command {
     Fetch(fetch::Fetch),
     /// Say what a model, adapter, run, checkpoint or data file holds.
     Inspect(inspect::Inspect),
+    /// Measure how long training steps take, and how much memory
+    Bench(bench::Bench),
     /// Print what a shell needs to complete commands and options.
     Completions(shell::Completions),
     /// Write manual pages.
@@ -52,6 +55,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    ggpo_tensor::memory::keep_freed_memory();
     let outcome = match Arguments::parse().command {
         Command::Train(train) => train.execute(),
         Command::Eval(eval) => eval.execute(),
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Merge(merge) => merge.execute(),
         Command::Fetch(fetch) => fetch.execute(),
         Command::Inspect(inspect) => inspect.execute(),
+        Command::Bench(bench) => bench.execute(),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),
     };

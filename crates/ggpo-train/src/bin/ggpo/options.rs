@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ggpo_train::Result;
+use ggpo_train::method::MethodConfig;
 use ggpo_train::run::Description;
 use toml::Value;
 
@@ -82,7 +83,7 @@ struct MethodOptions {
 
 /// A method by its name.
 #[derive(Clone, Copy, ValueEnum)]
-enum Method {
+pub(crate) enum Method {
     /// Full fine-tuning: every weight
     Full,
     /// LoRA: low-rank adapters, no noise
@@ -215,6 +216,19 @@ impl Method {
             description.set(&path, value.clone())?;
         }
         Ok(())
+    }
+
+    /// Its name as an option's value.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value().expect("no method is hidden");
+        value.get_name().to_owned()
+    }
+
+    /// The method with nothing else said.
+    pub(crate) fn config(self) -> Result<MethodConfig> {
+        let mut description = Description::default();
+        self.apply(&mut description)?;
+        description.method()
     }
 }
 

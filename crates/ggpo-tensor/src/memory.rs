@@ -1,0 +1,3 @@
+//! Settings of the program's memory allocator.
+
+pub use crate::raw::memory::keep_freed_memory;

@@ -1,0 +1,38 @@
+//! What the processor can do at most, measured.
+
+use std::time::Instant;
+
+use crate::raw::probe::multiply_adds;
+
+/// Rounds of one burst: about a millisecond.
+const ROUNDS: u64 = 500_000;
+/// Bursts of one measurement.
+const BURSTS: usize = 40;
+
+/// Floating-point operations per second, a multiply-add being two, that all
+/// threads of the current pool do together in registers in single precision: the
+/// rate that no product of matrices on them exceeds.
+///
+/// It is that of the fastest of some bursts, all of which take about a tenth of
+/// a second. On a quiet machine two measurements agree within a few percent;
+/// where they do not, other times measured between them are as doubtful.
+pub fn multiply_add_rate() -> f64 {
+    let burst = |_| {
+        let start = Instant::now();
+        let operations: u64 = rayon::broadcast(|_| multiply_adds(ROUNDS)).iter().sum();
+        operations as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..BURSTS).map(burst).fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_one_of_a_processor() {
+        let rate = multiply_add_rate();
+        // From a slow core that is busy with something else to a large server.
+        assert!((1e7..1e15).contains(&rate), "{rate}");
+    }
+}

@@ -1,0 +1,115 @@
+//! Multiply-adds in registers, as many per cycle as the processor can do.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+use std::hint::black_box;
+
+/// Independent chains of multiply-adds: more than their latency times their
+/// rate (4 cycles, 2 per cycle), so that none waits for another, and few enough
+/// for 16 registers with the two factors.
+const CHAINS: usize = 12;
+
+/// Does `rounds` multiply-adds in each lane of all chains and returns the
+/// floating-point operations that this was, a multiply-add being two.
+pub(crate) fn multiply_adds(rounds: u64) -> u64 {
+    let lanes = run(rounds);
+    2 * rounds * (CHAINS * lanes) as u64
+}
+
+/// Runs the widest kernel of this processor and returns its number of lanes.
+fn run(rounds: u64) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has AVX-512 F, all that the function needs.
+            unsafe { avx512(rounds) };
+            return 16;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has AVX2 and FMA, all that the function needs.
+            unsafe { avx2(rounds) };
+            return 8;
+        }
+    }
+    portable(rounds);
+    PORTABLE_LANES
+}
+
+/// The value that a chain starts at: different ones, or the compiler would see
+/// that one chain is enough. With the factors below they go to 1.
+fn start(chain: usize) -> f32 {
+    black_box(chain as f32)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn avx512(rounds: u64) {
+    let half = _mm512_set1_ps(black_box(0.5));
+    let mut chains: [__m512; CHAINS] = std::array::from_fn(|chain| _mm512_set1_ps(start(chain)));
+    for _ in 0..rounds {
+        for chain in &mut chains {
+            *chain = _mm512_fmadd_ps(*chain, half, half);
+        }
+    }
+    black_box(chains);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2(rounds: u64) {
+    let half = _mm256_set1_ps(black_box(0.5));
+    let mut chains: [__m256; CHAINS] = std::array::from_fn(|chain| _mm256_set1_ps(start(chain)));
+    for _ in 0..rounds {
+        for chain in &mut chains {
+            *chain = _mm256_fmadd_ps(*chain, half, half);
+        }
+    }
+    black_box(chains);
+}
+
+/// Lanes of the vectors that every processor of the common targets has.
+const PORTABLE_LANES: usize = 4;
+
+/// Vectors as the compiler makes them. Without a fused instruction, which only
+/// some targets have from the start, a multiplication and an addition.
+fn portable(rounds: u64) {
+    let half = black_box(0.5_f32);
+    let mut chains: [[f32; PORTABLE_LANES]; CHAINS] =
+        std::array::from_fn(|chain| [start(chain); PORTABLE_LANES]);
+    for _ in 0..rounds {
+        for chain in chains.as_flattened_mut() {
+            *chain = if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
+                chain.mul_add(half, half)
+            } else {
+                *chain * half + half
+            };
+        }
+    }
+    black_box(chains);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chain_and_lane_is_counted() {
+        assert_eq!(multiply_adds(0), 0);
+        assert_eq!(multiply_adds(10), 10 * multiply_adds(1));
+        let per_round = multiply_adds(1) as usize;
+        assert!([4, 8, 16].contains(&(per_round / (2 * CHAINS))));
+    }
+
+    /// A compiler that took the work away would give a time that does not grow.
+    #[test]
+    fn the_work_is_done() {
+        let seconds = |rounds| {
+            let start = std::time::Instant::now();
+            multiply_adds(rounds);
+            start.elapsed().as_secs_f64()
+        };
+        // A multiply-add of one chain cannot wait for less than one cycle, and
+        // no processor does 100 of them in a nanosecond.
+        assert!(seconds(10_000_000) > 1e-4);
+    }
+}
