@@ -10,12 +10,12 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
+use ggpo_train::Error;
 use ggpo_train::pretrain::{PretrainConfig, Which, pretrain};
 use ggpo_train::repro::{
     DEFAULT_STUDY, ReproConfig, compare_with_peers, peak_memory_mib, reproduce, run_steps,
 };
-use ggpo_train::run::{Keep, RunConfig, run};
-use ggpo_train::{Error, progress};
+use ggpo_train::run::RunConfig;
 
 #[derive(Parser)]
 #[command(
@@ -52,14 +52,6 @@ enum Task {
         /// folder per task; writes peers.md.
         #[arg(long)]
         peers: Option<PathBuf>,
-    },
-    /// Train as one TOML file describes; writes one folder.
-    #[command(after_help = "Example: cargo xtask train experiments/spam-ggpo.toml out/spam-ggpo")]
-    Train {
-        /// Description of the run.
-        config: PathBuf,
-        /// Folder of the run; an interrupted one goes on.
-        folder: PathBuf,
     },
     /// Make the small base models of the experiments again.
     #[command(after_help = "Example: cargo xtask pretrain --only decoder")]
@@ -138,7 +130,6 @@ fn execute(task: Task) -> Result<()> {
             }
             Ok(())
         }
-        Task::Train { config, folder } => train(&config, &folder),
         Task::Pretrain { only, config, work } => make_models(only.as_deref(), &config, &work),
         Task::Fetch(arguments) => fetch::fetch(&arguments),
         Task::PeftCheck(arguments) => peft_check::check(&arguments),
@@ -157,25 +148,6 @@ fn execute(task: Task) -> Result<()> {
             Ok(())
         }
     }
-}
-
-fn train(config: &std::path::Path, folder: &std::path::Path) -> Result<()> {
-    let config = RunConfig::read(config)?;
-    let bar = progress::bar(config.training.steps.into(), "training", "steps");
-    let result = run(&config, folder, Keep::Weights, &mut |report| {
-        bar.set_position(u64::from(report.step) + 1);
-        bar.set_message(format!("loss {:.4}", report.loss));
-    })?;
-    bar.finish_and_clear();
-    if let Some(step) = result.diverged_at {
-        bail!("the loss was no longer a number at step {step}; lower the learning rate or sigma");
-    }
-    println!("best after step {}", result.best_step);
-    let test = result.test.as_ref().map(|scores| ("test", scores));
-    for (name, scores) in [("validation", &result.validation)].into_iter().chain(test) {
-        println!("{name}: {scores}");
-    }
-    Ok(())
 }
 
 fn make_models(only: Option<&str>, config: &std::path::Path, work: &std::path::Path) -> Result<()> {
