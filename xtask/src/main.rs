@@ -5,13 +5,14 @@ mod fetch;
 mod parity;
 mod peft_check;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
 use ggpo_train::Error;
 use ggpo_train::pretrain::{PretrainConfig, Which, pretrain};
+use ggpo_train::repro::answers::{AnswersConfig, study_answers};
 use ggpo_train::repro::{
     DEFAULT_STUDY, ReproConfig, compare_with_peers, peak_memory_mib, reproduce, run_steps,
 };
@@ -52,6 +53,19 @@ enum Task {
         /// folder per task; writes peers.md.
         #[arg(long)]
         peers: Option<PathBuf>,
+    },
+    /// Train on problems, let every model write answers, and report how many are
+    /// right.
+    ///
+    /// What is finished in the output folder is not done again.
+    #[command(after_help = "Example: cargo xtask answers experiments/gsm8k.toml --out out/gsm8k")]
+    Answers {
+        /// Description of the study.
+        config: PathBuf,
+        /// Folder for runs, answers and report [default: out/NAME, by the file's
+        /// name].
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
     /// Make the small base models of the experiments again.
     #[command(after_help = "Example: cargo xtask pretrain --only decoder")]
@@ -96,7 +110,10 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match execute(Arguments::parse().task) {
+    let task = Arguments::parse().task;
+    // A thread of the pool shares its work without being put to sleep and woken
+    // for every small product.
+    match rayon::scope(|_| execute(task)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -130,6 +147,13 @@ fn execute(task: Task) -> Result<()> {
             }
             Ok(())
         }
+        Task::Answers { config, out } => {
+            let name = config.file_stem().unwrap_or_default();
+            let out = out.unwrap_or_else(|| Path::new("out").join(name));
+            study_answers(AnswersConfig::read(&config)?, &out)?;
+            println!("report: {}", out.join("report.md").display());
+            Ok(())
+        }
         Task::Pretrain { only, config, work } => make_models(only.as_deref(), &config, &work),
         Task::Fetch(arguments) => fetch::fetch(&arguments),
         Task::PeftCheck(arguments) => peft_check::check(&arguments),
@@ -150,7 +174,7 @@ fn execute(task: Task) -> Result<()> {
     }
 }
 
-fn make_models(only: Option<&str>, config: &std::path::Path, work: &std::path::Path) -> Result<()> {
+fn make_models(only: Option<&str>, config: &Path, work: &Path) -> Result<()> {
     let config = PretrainConfig::read(config)?;
     for (name, which) in [("encoder", Which::Encoder), ("decoder", Which::Decoder)] {
         if only.is_none_or(|only| only == name) {

