@@ -100,6 +100,8 @@ pub(super) fn config(file: &File<'_>) -> Reading<LlamaConfig> {
             .unwrap_or(10_000.0),
         rope_scaling: None,
         tie_word_embeddings: !file.tensors.contains_key("output.weight"),
+        attention_bias: false,
+        mlp_bias: false,
     })
 }
 
