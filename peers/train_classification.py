@@ -5,7 +5,7 @@
     python peers/train_classification.py RUN.toml OUT --method lora \\
         --learning-rates 1e-3 3e-3 --seeds 1 2 3
 
-RUN.toml is the description that `cargo xtask train` takes; options replace
+RUN.toml is the description that `ggpo train` takes; options replace
 single fields of it. Every run writes OUT/METHOD-lrRATE-seedSEED.json: the fields
 of our `result.json` under the same names, further `gradient_norms`, `seconds`,
 `training_seconds` (steps alone, without evaluations), `versions`, `threads` and

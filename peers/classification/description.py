@@ -1,4 +1,4 @@
-"""The description of a run: the TOML file that `cargo xtask train` reads.
+"""The description of a run: the TOML file that `ggpo train` reads.
 
 What this side does not calculate is refused by name, so that no comparison
 stands on a setting that only one side heeded.

@@ -5,17 +5,18 @@ mod fetch;
 mod parity;
 mod peft_check;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
+use ggpo_train::Error;
 use ggpo_train::pretrain::{PretrainConfig, Which, pretrain};
+use ggpo_train::repro::answers::{AnswersConfig, study_answers};
 use ggpo_train::repro::{
     DEFAULT_STUDY, ReproConfig, compare_with_peers, peak_memory_mib, reproduce, run_steps,
 };
-use ggpo_train::run::{Keep, RunConfig, run};
-use ggpo_train::{Error, progress};
+use ggpo_train::run::RunConfig;
 
 #[derive(Parser)]
 #[command(
@@ -53,13 +54,18 @@ enum Task {
         #[arg(long)]
         peers: Option<PathBuf>,
     },
-    /// Train as one TOML file describes; writes one folder.
-    #[command(after_help = "Example: cargo xtask train experiments/spam-ggpo.toml out/spam-ggpo")]
-    Train {
-        /// Description of the run.
+    /// Train on problems, let every model write answers, and report how many are
+    /// right.
+    ///
+    /// What is finished in the output folder is not done again.
+    #[command(after_help = "Example: cargo xtask answers experiments/gsm8k.toml --out out/gsm8k")]
+    Answers {
+        /// Description of the study.
         config: PathBuf,
-        /// Folder of the run; an interrupted one goes on.
-        folder: PathBuf,
+        /// Folder for runs, answers and report [default: out/NAME, by the file's
+        /// name].
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
     /// Make the small base models of the experiments again.
     #[command(after_help = "Example: cargo xtask pretrain --only decoder")]
@@ -139,7 +145,13 @@ fn execute(task: Task) -> Result<()> {
             }
             Ok(())
         }
-        Task::Train { config, folder } => train(&config, &folder),
+        Task::Answers { config, out } => {
+            let name = config.file_stem().unwrap_or_default();
+            let out = out.unwrap_or_else(|| Path::new("out").join(name));
+            study_answers(AnswersConfig::read(&config)?, &out)?;
+            println!("report: {}", out.join("report.md").display());
+            Ok(())
+        }
         Task::Pretrain { only, config, work } => make_models(only.as_deref(), &config, &work),
         Task::Fetch(arguments) => fetch::fetch(&arguments),
         Task::PeftCheck(arguments) => peft_check::check(&arguments),
@@ -160,26 +172,7 @@ fn execute(task: Task) -> Result<()> {
     }
 }
 
-fn train(config: &std::path::Path, folder: &std::path::Path) -> Result<()> {
-    let config = RunConfig::read(config)?;
-    let bar = progress::bar(config.training.steps.into(), "training", "steps");
-    let result = run(&config, folder, Keep::Weights, &mut |report| {
-        bar.set_position(u64::from(report.step) + 1);
-        bar.set_message(format!("loss {:.4}", report.loss));
-    })?;
-    bar.finish_and_clear();
-    if let Some(step) = result.diverged_at {
-        bail!("the loss was no longer a number at step {step}; lower the learning rate or sigma");
-    }
-    println!("best after step {}", result.best_step);
-    let test = result.test.as_ref().map(|scores| ("test", scores));
-    for (name, scores) in [("validation", &result.validation)].into_iter().chain(test) {
-        println!("{name}: {scores}");
-    }
-    Ok(())
-}
-
-fn make_models(only: Option<&str>, config: &std::path::Path, work: &std::path::Path) -> Result<()> {
+fn make_models(only: Option<&str>, config: &Path, work: &Path) -> Result<()> {
     let config = PretrainConfig::read(config)?;
     for (name, which) in [("encoder", Which::Encoder), ("decoder", Which::Decoder)] {
         if only.is_none_or(|only| only == name) {

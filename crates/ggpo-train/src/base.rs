@@ -66,7 +66,7 @@ impl Base {
 /// If it cannot be read, or cannot encode every text.
 pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
     if is_gguf(path) {
-        return Ok(gguf::open::<f32>(path)?.tokenizer);
+        return gguf::open_tokenizer(path);
     }
     Tokenizer::open(path)
 }

@@ -1,10 +1,15 @@
-//! What a model says of rows whose answer is not known.
+//! What a model says of rows, their answers not looked at.
+
+use std::ops::ControlFlow;
 
 use ggpo_tensor::softmax::log_sum_exp;
 use ggpo_tensor::{Scalar, view2};
 
+use crate::Result;
+use crate::assembled::Assembled;
 use crate::data::Batch;
 use crate::evaluation::largest;
+use crate::generate::{GenerateConfig, generate};
 use crate::model::{Adapters, Head, Model};
 use crate::parameters::Parameters;
 
@@ -61,4 +66,58 @@ fn prediction<T: Scalar>(head: Head, logits: &[T]) -> Prediction {
         class: largest(logits),
         probabilities: logits.iter().map(probability).collect(),
     }
+}
+
+/// A text that a model wrote as the answer to a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The text.
+    pub text: String,
+    /// Its length in tokens, without the one that ends it.
+    pub tokens: usize,
+    /// Whether the model ended it, rather than being stopped.
+    pub ended: bool,
+}
+
+/// The model's answers to prompts (token ids), each token the most probable
+/// one, until the model ends or has written `max_new_tokens`. `on_token` hears
+/// of every token.
+///
+/// # Errors
+/// As [`generate`], or if the tokens are no text.
+pub fn write_answers(
+    assembled: &Assembled,
+    prompts: &[Vec<usize>],
+    max_new_tokens: usize,
+    mut on_token: impl FnMut(),
+) -> Result<Vec<Written>> {
+    let config = GenerateConfig {
+        max_new_tokens,
+        stop_ids: assembled.end_ids(),
+        ..GenerateConfig::default()
+    };
+    let answers = generate(
+        &assembled.model,
+        &assembled.parameters,
+        &assembled.adapters,
+        prompts,
+        &config,
+        &mut |_, _| {
+            on_token();
+            ControlFlow::Continue(())
+        },
+    )?;
+    let positions = assembled.model.positions();
+    let written = |(prompt, ids): (&Vec<usize>, Vec<usize>)| {
+        let read = match assembled.model.start_token() {
+            None => prompt.len(),
+            Some(_) => 1,
+        };
+        Ok(Written {
+            text: assembled.tokenizer.decode(&ids)?,
+            tokens: ids.len(),
+            ended: ids.len() < max_new_tokens.min(positions - read),
+        })
+    };
+    prompts.iter().zip(answers).map(written).collect()
 }

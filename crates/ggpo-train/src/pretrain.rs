@@ -247,6 +247,8 @@ impl Pretraining {
                 rope_theta: 10_000.0,
                 rope_scaling: None,
                 tie_word_embeddings: true,
+                attention_bias: false,
+                mlp_bias: false,
             }),
         }
     }

@@ -64,6 +64,8 @@ fn llama([groups, kv_heads]: [usize; 2], layers: usize, tied: bool) -> Body {
         rope_theta: 1e4,
         rope_scaling: tied.then_some(RopeScaling::Linear { factor: 2.0 }),
         tie_word_embeddings: tied,
+        attention_bias: false,
+        mlp_bias: false,
     })
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ggpo_lora::{GgpoConfig, GradientEstimate};
 use ggpo_tensor::{Scalar, Tensor, view2};
+use ggpo_train::assembled::Assembled;
 use ggpo_train::data::{Batch, collate_causal};
 use ggpo_train::evaluation::evaluate;
 use ggpo_train::gguf::{self, GgufModel, SpecialTokens};
@@ -112,6 +113,30 @@ fn the_description_is_that_of_the_file() {
     assert_eq!(tiny.special_tokens, expected);
     // Texts never hold special tokens.
     assert!(tiny.tokenizer.encode("<|end|>").iter().all(|id| *id > 1));
+}
+
+#[test]
+fn the_tokenizer_is_read_without_the_weights() {
+    let tiny = tiny::<f32>();
+    let alone = gguf::open_tokenizer(&fixture("tiny.gguf")).unwrap();
+    let words = "Call me Ishmael, the whale said 1851 times.";
+    assert_eq!(alone.encode(words), tiny.tokenizer.encode(words));
+    assert_eq!(alone.vocabulary(), tiny.tokenizer.vocabulary());
+    assert_eq!(alone.end_of_text(), Some(0));
+
+    let bytes = std::fs::read(fixture("tiny.gguf")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.gguf");
+    std::fs::write(&path, &bytes[..100]).unwrap();
+    let error = gguf::open_tokenizer(&path).unwrap_err().to_string();
+    assert!(error.contains("cut.gguf"), "{error}");
+}
+
+#[test]
+fn generation_ends_where_the_file_says() {
+    // Its end of text has none of the usual names.
+    let tiny = Assembled::open(&fixture("tiny.gguf"), None).unwrap();
+    assert_eq!(tiny.end_ids(), [0]);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod model_folder;
 
+use std::path::Path;
+
 use ggpo_autograd::Tape;
 use ggpo_tensor::Tensor;
 use ggpo_tensor::random::{Purpose, Stream};
@@ -10,7 +12,7 @@ use ggpo_train::data::{Batch, DecoderInput, collate_causal};
 use ggpo_train::model::{Adapters, Body, ConfigJson, Graph, Head, Model, RopeScaling};
 use ggpo_train::parameters::Parameters;
 use ggpo_train::weights::{Precision, load, stored_tensors, to_safetensors};
-use model_folder::ModelFolder;
+use model_folder::{ModelFolder, RawTensors, read_raw};
 use serde_json::{Value, json};
 
 /// Two sequences, one of them padded, with targets for `model`.
@@ -112,6 +114,65 @@ fn every_parameter_of_llama_can_be_trained() {
     let folder = ModelFolder::of("llama");
     check_gradients(&folder, Head::Tokens);
     check_gradients(&folder, Head::Classes(4));
+}
+
+/// The Llama fixture with a bias in every linear layer of its blocks, and what
+/// else `tests/llama_biases/make.py` has written.
+fn llama_with_biases() -> (ModelFolder, RawTensors) {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/llama_biases/biases.safetensors"
+    );
+    let file = read_raw(Path::new(path));
+    let mut biases = file.clone();
+    biases.retain(|name, _| name.ends_with(".bias"));
+    // Seven layers in each of two blocks.
+    assert_eq!(biases.len(), 14);
+    let folder = ModelFolder::of("llama");
+    folder
+        .set("attention_bias", json!(true))
+        .set("mlp_bias", json!(true));
+    folder.rewrite(|tensors| tensors.extend(biases));
+    (folder, file)
+}
+
+#[test]
+fn biases_of_llama_are_added_as_transformers_does() {
+    let (folder, file) = llama_with_biases();
+    let ids: Vec<usize> = file["input_ids"]
+        .bytes
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|id| i64::from_le_bytes(*id) as usize)
+        .collect();
+    let model = folder.open();
+    let batch = collate_causal(&[&ids], 0);
+    let logits = model.evaluate(&folder.parameters(), &Adapters::new(), &batch);
+    let (expected, _) = file["logits"].bytes.as_chunks::<8>();
+    assert_eq!(logits.len(), expected.len());
+    for (found, expected) in logits.iter().zip(expected) {
+        let expected = f64::from_le_bytes(*expected);
+        // RMS norm and rotary angles of the reference are in single precision.
+        assert!((found - expected).abs() < 3e-6, "{found}, not {expected}");
+    }
+    check_gradients(&folder, Head::Tokens);
+
+    for (field, left_out) in [("attention_bias", ".self_attn."), ("mlp_bias", ".mlp.")] {
+        let (folder, _) = llama_with_biases();
+        folder.set(field, json!(false));
+        let error = folder.weights_error(Head::Tokens);
+        assert!(
+            error.contains(left_out) && error.contains(".bias"),
+            "{error}"
+        );
+        folder.rewrite(|tensors| {
+            tensors.retain(|name, _| !(name.contains(left_out) && name.ends_with(".bias")));
+        });
+        let parameters = folder.parameters();
+        let biases = parameters.keys().filter(|name| name.ends_with(".bias"));
+        assert!(biases.count() > 0);
+    }
 }
 
 #[test]
@@ -334,6 +395,7 @@ fn a_new_description_reads_back() {
         let mut model = folder.open();
         if let Body::Llama(config) = &mut model.body {
             config.rope_scaling = Some(LLAMA3);
+            (config.attention_bias, config.mlp_bias) = (true, false);
         }
         std::fs::write(folder.file("config.json"), model.config_json()).unwrap();
         assert_eq!(folder.open(), model);
@@ -361,8 +423,8 @@ fn what_is_not_calculated_here_is_refused_by_name() {
         ("bert", "quantization_config", json!({"bits": 4}), "bits"),
         ("bert", "rope_theta", json!(10000.0), "known"),
         ("llama", "hidden_act", json!("gelu"), "silu"),
-        ("llama", "attention_bias", json!(true), "false"),
-        ("llama", "mlp_bias", json!(true), "false"),
+        ("llama", "attention_bias", json!(1), "true or false"),
+        ("llama", "mlp_bias", json!("yes"), "true or false"),
         ("llama", "rope_interleaved", json!(true), "false"),
         ("llama", "num_key_value_heads", json!(3), "divisor"),
         ("llama", "head_dim", json!(7), "even"),

@@ -82,6 +82,69 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
+fn written_answers_are_counted_if_right() {
+    let world = World::new();
+    let write = |name: &str, completions: [&str; 2]| {
+        let row = |(prompt, completion)| {
+            let row = serde_json::json!({"prompt": prompt, "completion": completion});
+            format!("{row}\n")
+        };
+        let rows: String = ["the sun", "the sea"]
+            .into_iter()
+            .zip(completions)
+            .map(row)
+            .collect();
+        std::fs::write(world.path(name), rows).unwrap();
+    };
+    write("learnt.jsonl", ["and the rose", "#### 12"]);
+    let learnt = "--train learnt.jsonl --validation learnt.jsonl --steps 80 --batch-size 2";
+    let more = "--model decoder --task completion --method full --lr 1e-2 --max-length 24";
+    let arguments = format!("train --out runs/c {learnt} {more}");
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    succeeds(&world, &arguments);
+
+    let eval = |file: &str, more: &[&str]| {
+        succeeds(&world, &[&["eval", "--run", "runs/c", file], more].concat())
+    };
+    let text = eval("learnt.jsonl", &["--exact-match"]);
+    assert!(text.starts_with("exact match 1.0000 (2 of 2; 95 % interval 0.3424 to 1.0000)\n"));
+    assert!(text.ends_with(&eval("learnt.jsonl", &[])), "{text}");
+
+    // The number counts, not how it is written; of other answers every letter.
+    write("other.jsonl", ["and the roses", "Ten and two: #### 12.0"]);
+    let exact = [
+        "--exact-match",
+        "--max-new-tokens",
+        "20",
+        "--answers",
+        "written.jsonl",
+        "--json",
+    ];
+    let scores = json(&eval("other.jsonl", &exact));
+    assert_eq!(scores["exact_match"], 0.5);
+    let interval = &scores["exact_match_interval"];
+    assert!(interval["low"].as_f64() > Some(0.0) && interval["high"].as_f64() < Some(1.0));
+    assert!(scores["loss"].is_number());
+    let written = String::from_utf8(read(&world.path("written.jsonl"))).unwrap();
+    let written: Vec<_> = written.lines().map(json).collect();
+    let expected = serde_json::json!({
+        "line": 1, "expected": "and the roses", "text": "and the rose", "ended": true,
+        "right": false,
+    });
+    assert_eq!(written[0], expected);
+    assert_eq!((&written[1]["right"], written.len()), (&true.into(), 2));
+    let cut = eval("learnt.jsonl", &["--exact-match", "--max-new-tokens", "1"]);
+    assert!(cut.starts_with("exact match 0.0000"), "{cut}");
+
+    let text = "eval --model decoder --task language-modelling test.txt --exact-match";
+    let sentence = refused(&world, &text.split(' ').collect::<Vec<_>>());
+    assert!(
+        sentence.contains("completion or text-to-text"),
+        "{sentence}"
+    );
+}
+
+#[test]
 fn an_adapter_is_trained_evaluated_used_and_merged() {
     let world = World::new();
     let trained = json(&train(&world, "runs/a", &["--json"]));

@@ -72,6 +72,8 @@ impl Shape {
                 rms_norm_eps: 1e-5,
                 rope_theta: 10_000.0,
                 rope_scaling: None,
+                attention_bias: false,
+                mlp_bias: false,
                 tie_word_embeddings: true,
             })
         };

@@ -46,7 +46,7 @@ impl Side {
     pub fn start(name: &str, mut command: Command) -> Result<Self> {
         let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut process =
-            process.map_err(|error| Error::io(command.get_program().to_owned(), error))?;
+            process.map_err(|error| Error::io(command.get_program(), error))?;
         let answers = process.stdout.take().expect("just piped");
         let mut side = Side {
             name: name.to_owned(),

@@ -123,6 +123,33 @@ impl Dataset {
         Self::read(path, task, tokenizer, Wanted::Texts)
     }
 
+    /// What a model that writes its answers reads of every row: the examples of
+    /// [`open_unlabelled`](Self::open_unlabelled), of a file that was opened with
+    /// its answers.
+    ///
+    /// # Errors
+    /// If answers of the task are no texts, or prompts cannot be encoded.
+    pub fn prompts(
+        &self,
+        task: &TaskConfig,
+        tokenizer: &Tokenizer,
+    ) -> crate::Result<Vec<Vec<usize>>> {
+        if !task.kind.writes() {
+            let expected = "completion or text-to-text";
+            return Err(Error::config("task.kind", expected, task.kind.name()));
+        }
+        let encoder = Encoder::new(task, tokenizer)?;
+        let prompt = |row: &Row| {
+            let label = None;
+            let row = Row {
+                label,
+                ..row.clone()
+            };
+            encoder.example(&row, Answer::Unknown).0.ids
+        };
+        Ok(self.rows.iter().map(prompt).collect())
+    }
+
     fn read(
         path: &Path,
         task: &TaskConfig,

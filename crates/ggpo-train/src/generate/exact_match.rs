@@ -1,5 +1,7 @@
-//! Final answers of solutions in the form of GSM8K (Cobbe and others 2021): a
-//! line `#### N` at the end, compared as a number.
+//! Whether a generated text gives the right answer.
+//!
+//! Solutions in the form of GSM8K (Cobbe and others 2021) end in a line `#### N`,
+//! which is compared as a number; other texts are compared as a whole.
 
 /// What stands before the final answer.
 const MARK: &str = "####";
@@ -26,22 +28,14 @@ pub fn final_number(solution: &str) -> Option<f64> {
     number.ok().map(|number| sign * number)
 }
 
-/// Whether a generated solution arrives at the number of the reference; never
-/// if either has none.
+/// Whether a generated text gives the answer of the reference: the same final
+/// number if the reference has one, else the same text but for white space
+/// around it.
 pub fn same_answer(reference: &str, generated: &str) -> bool {
-    let (expected, found) = (final_number(reference), final_number(generated));
-    expected.is_some() && expected == found
-}
-
-/// The share of generated solutions with the number of their reference; NaN of
-/// no pairs.
-pub fn exact_match<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> f64 {
-    let (mut right, mut count) = (0.0, 0.0);
-    for (reference, generated) in pairs {
-        right += f64::from(u8::from(same_answer(reference, generated)));
-        count += 1.0;
+    match final_number(reference) {
+        Some(expected) => final_number(generated) == Some(expected),
+        None => reference.trim() == generated.trim(),
     }
-    right / count
 }
 
 #[cfg(test)]
@@ -97,13 +91,13 @@ mod tests {
         assert!(!same_answer("#### 12", "#### -12"));
         assert!(!same_answer("#### 12", "#### 120"));
         assert!(!same_answer("#### 12", "It is 12."));
-        assert!(!same_answer("no mark", "no mark"));
     }
 
     #[test]
-    fn the_score_is_a_share() {
-        let pairs = [("#### 1", "#### 1"), ("#### 2", "2"), ("#### 3", "#### 4")];
-        assert_eq!(exact_match(pairs), 1.0 / 3.0);
-        assert!(exact_match([]).is_nan());
+    fn without_a_mark_the_texts_are_compared() {
+        assert!(same_answer("a cat", " a cat\n"));
+        assert!(!same_answer("a cat", "a  cat"));
+        assert!(!same_answer("a cat", "A cat"));
+        assert!(!same_answer("12", "#### 12"));
     }
 }

@@ -39,12 +39,16 @@ const READ: [&str; 12] = [
     "vocab_size",
 ];
 
-/// The shape of the model.
+/// The shape of the model, which must be of this architecture.
 ///
 /// Keys of the description that are not known here might change the
 /// calculation and are refused, unless they say that they do not.
 pub(super) fn config(file: &File<'_>) -> Reading<LlamaConfig> {
     let metadata = &file.metadata;
+    let architecture = metadata.text("general.architecture")?;
+    if architecture != "llama" {
+        return Err(metadata.wrong("general.architecture", "\"llama\""));
+    }
     refuse_unknown_keys(metadata)?;
     let count = |key: &str| metadata.count(&format!("{PREFIX}{key}"));
     let optional_count = |key: &str| metadata.optional_count(&format!("{PREFIX}{key}"));
@@ -96,6 +100,8 @@ pub(super) fn config(file: &File<'_>) -> Reading<LlamaConfig> {
             .unwrap_or(10_000.0),
         rope_scaling: None,
         tie_word_embeddings: !file.tensors.contains_key("output.weight"),
+        attention_bias: false,
+        mlp_bias: false,
     })
 }
 

@@ -72,13 +72,22 @@ pub fn open<T: Scalar>(path: &Path) -> Result<GgufModel<T>> {
     model.map_err(|problem| Error::file(path, problem))
 }
 
+/// Opens the tokenizer of a GGUF file alone; no weight is read.
+///
+/// # Errors
+/// As [`open`], as far as the tokenizer goes.
+pub fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
+    let bytes = MappedFile::open(path).map_err(|source| Error::io(path, source))?;
+    let tokenizer = |file: File<'_>| {
+        let config = llama::config(&file)?;
+        let (tokenizer, _) = tokenizer::read(&file.metadata, config.vocab_size)?;
+        Ok(tokenizer)
+    };
+    let tokenizer = File::read(&bytes).and_then(tokenizer);
+    tokenizer.map_err(|problem| Error::file(path, problem))
+}
+
 fn model<T: Scalar>(file: File<'_>) -> Reading<GgufModel<T>> {
-    let architecture = file.metadata.text("general.architecture")?;
-    if architecture != "llama" {
-        return Err(format!(
-            "general.architecture: expected \"llama\", found \"{architecture}\""
-        ));
-    }
     let config = llama::config(&file)?;
     let (tokenizer, special_tokens) = tokenizer::read(&file.metadata, config.vocab_size)?;
     let chat_template = file.metadata.optional_text("tokenizer.chat_template")?;

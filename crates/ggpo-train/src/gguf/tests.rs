@@ -294,6 +294,12 @@ fn encode(pre: &str, words: &str) -> Vec<usize> {
     let ids = model.tokenizer.encode(words);
     assert_eq!(model.tokenizer.decode(&ids).unwrap(), words);
     assert_eq!(model.special_tokens.add_bos, pre == "llama-bpe");
+    let end = model.special_tokens.eos.unwrap();
+    assert_eq!(
+        model.tokenizer.end_of_text(),
+        Some(end),
+        "what the file says"
+    );
     ids
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::metadata::{Metadata, Value};
 use super::{Reading, SpecialTokens};
+use crate::data::frame::SpecialIds;
 use crate::data::tokenizer::Tokenizer;
 
 /// Types of tokens that texts do not give: unknown and control tokens.
@@ -42,7 +43,11 @@ pub(super) fn read(metadata: &Metadata, rows: usize) -> Reading<(Tokenizer, Spec
     let tokenizer = tokenizers::Tokenizer::from_bytes(json.to_string())
         .and_then(Tokenizer::new)
         .map_err(|error| format!("tokenizer.ggml: expected a byte-level BPE, found {error}"))?;
-    Ok((tokenizer, special))
+    let said = SpecialIds {
+        end_of_text: special.eos,
+        ..SpecialIds::default()
+    };
+    Ok((tokenizer.with_special_ids(said), special))
 }
 
 fn vocabulary(tokens: &[&str]) -> Reading<Map<String, Json>> {

@@ -37,6 +37,10 @@ pub struct LlamaConfig {
     pub rope_scaling: Option<RopeScaling>,
     /// Whether the output head is the token embedding.
     pub tie_word_embeddings: bool,
+    /// Whether the projections of attention, the output's included, have biases.
+    pub attention_bias: bool,
+    /// Whether the feed-forward layers have biases.
+    pub mlp_bias: bool,
 }
 
 /// A change of the rotary frequencies after pre-training, so that a model
@@ -94,19 +98,28 @@ impl LlamaConfig {
         format!("model.layers.{layer}")
     }
 
-    /// Name, outputs and inputs of the linear layers of one block.
-    fn linears(&self, layer: usize) -> Vec<(String, usize, usize)> {
+    /// Name, outputs and inputs of the linear layers of one block, and whether
+    /// they have a bias.
+    fn linears(&self, layer: usize) -> Vec<(String, usize, usize, bool)> {
         let (block, width, inner) = (self.block(layer), self.hidden_size, self.intermediate_size);
         let queries = self.num_attention_heads * self.head_dim;
         let keys = self.num_key_value_heads * self.head_dim;
+        let attention = |part: &str, outputs, inputs| {
+            let name = format!("{block}.self_attn.{part}_proj");
+            (name, outputs, inputs, self.attention_bias)
+        };
+        let feed = |part: &str, outputs, inputs| {
+            let name = format!("{block}.mlp.{part}_proj");
+            (name, outputs, inputs, self.mlp_bias)
+        };
         vec![
-            (format!("{block}.self_attn.q_proj"), queries, width),
-            (format!("{block}.self_attn.k_proj"), keys, width),
-            (format!("{block}.self_attn.v_proj"), keys, width),
-            (format!("{block}.self_attn.o_proj"), width, queries),
-            (format!("{block}.mlp.gate_proj"), inner, width),
-            (format!("{block}.mlp.up_proj"), inner, width),
-            (format!("{block}.mlp.down_proj"), width, inner),
+            attention("q", queries, width),
+            attention("k", keys, width),
+            attention("v", keys, width),
+            attention("o", width, queries),
+            feed("gate", inner, width),
+            feed("up", inner, width),
+            feed("down", width, inner),
         ]
     }
 
@@ -127,8 +140,8 @@ impl LlamaConfig {
         for layer in 0..self.num_hidden_layers {
             let block = self.block(layer);
             all.extend(norm_spec(&format!("{block}.input_layernorm"), width, false));
-            for (name, outputs, inputs) in self.linears(layer) {
-                all.extend(linear_spec(&name, outputs, inputs, false));
+            for (name, outputs, inputs, bias) in self.linears(layer) {
+                all.extend(linear_spec(&name, outputs, inputs, bias));
             }
             let before_feed = format!("{block}.post_attention_layernorm");
             all.extend(norm_spec(&before_feed, width, false));

@@ -136,7 +136,7 @@ pub struct CostEntry {
 }
 
 /// How much is done.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Level {
     /// Seeds of the compared runs.

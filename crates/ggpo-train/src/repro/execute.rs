@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::ThreadPoolBuilder;
 
+use super::outcome::Finished;
 use super::plan::PlannedRun;
 use crate::run::{Corpora, Keep, RunResult, run_on};
 use crate::{Error, Result, progress};
@@ -19,12 +20,13 @@ use crate::{Error, Result, progress};
 ///
 /// # Errors
 /// The first error of a run; no further run is begun then.
-pub(super) fn execute(
-    runs: &[PlannedRun],
+pub(super) fn finish(
+    runs: Vec<PlannedRun>,
     corpora: &Corpora,
     out: &Path,
+    keep: Keep,
     label: &str,
-) -> Result<Vec<RunResult>> {
+) -> Result<Vec<Finished>> {
     let steps = runs.iter().map(|run| u64::from(run.config.training.steps));
     let bar = progress::bar(steps.sum(), label, "steps");
     let next = AtomicUsize::new(0);
@@ -43,16 +45,10 @@ pub(super) fn execute(
             let folder = out.join(planned.folder());
             let mut seen = 0;
             let result = pool.install(|| {
-                run_on(
-                    &planned.config,
-                    corpora,
-                    &folder,
-                    Keep::Records,
-                    &mut |_| {
-                        seen += 1;
-                        bar.inc(1);
-                    },
-                )
+                run_on(&planned.config, corpora, &folder, keep, &mut |_| {
+                    seen += 1;
+                    bar.inc(1);
+                })
             });
             // Steps that an earlier call had done, or that were given up.
             bar.inc(u64::from(planned.config.training.steps) - seen);
@@ -69,10 +65,11 @@ pub(super) fn execute(
     let results = results.into_inner().expect("no panic while locked");
     let mut finished = Vec::with_capacity(runs.len());
     let mut error: Option<Error> = None;
-    for result in results.into_iter().flatten() {
+    for (plan, result) in runs.into_iter().zip(results) {
         match result {
-            Ok(result) => finished.push(result),
-            Err(first) => error = error.or(Some(first)),
+            None => {}
+            Some(Ok(result)) => finished.push(Finished { plan, result }),
+            Some(Err(first)) => error = error.or(Some(first)),
         }
     }
     error.map_or(Ok(finished), Err)

@@ -5,6 +5,7 @@
 //! methods run with the compared seeds, at the learning rate each has chosen
 //! and at the one the reference method has chosen.
 
+pub mod answers;
 pub mod config;
 mod cost;
 mod execute;
@@ -20,10 +21,9 @@ pub use config::{DEFAULT_STUDY, ReproConfig};
 pub use cost::{PeakOfMethod, peak_memory_mib, run_steps};
 pub use outcome::{Cost, Finished, MethodCost, MethodOutcome, Outcome, TaskOutcome};
 
-use crate::run::{Corpora, RunResult};
+use crate::run::{Corpora, Keep, RunResult};
 use crate::{Error, Result};
 use config::{Level, TaskEntry};
-use plan::PlannedRun;
 use score::Score;
 
 /// Carries out all experiments at a level of effort and writes the report to
@@ -46,13 +46,9 @@ pub fn reproduce(
     for task in &config.tasks {
         tasks.push(compare(&config, task, &level, &corpora, out)?);
     }
-    let sweep = finish(
-        plan::rank_sweep(&config, &level),
-        &corpora,
-        out,
-        "rank sweep",
-    )?;
-    let bump = finish(plan::loss_bump(&config, &level), &corpora, out, "loss bump")?;
+    let finish = |runs, label| execute::finish(runs, &corpora, out, Keep::Records, label);
+    let sweep = finish(plan::rank_sweep(&config, &level), "rank sweep")?;
+    let bump = finish(plan::loss_bump(&config, &level), "loss bump")?;
     let measure = |entry| cost::measure(entry, level.cost_steps, &tasks, out, peak_of_method);
     let cost = config.cost.as_ref().map(measure).transpose()?;
     let outcome = Outcome {
@@ -81,17 +77,6 @@ pub fn compare_with_peers(outcome: &Outcome, folder: &Path, out: &Path) -> Resul
     report::write_peers(outcome, &runs, out)
 }
 
-fn finish(
-    runs: Vec<PlannedRun>,
-    corpora: &Corpora,
-    out: &Path,
-    label: &str,
-) -> Result<Vec<Finished>> {
-    let results = execute::execute(&runs, corpora, out, label)?;
-    let pair = |(plan, result)| Finished { plan, result };
-    Ok(runs.into_iter().zip(results).map(pair).collect())
-}
-
 /// Tunes and compares all methods on one task.
 fn compare(
     config: &ReproConfig,
@@ -100,10 +85,11 @@ fn compare(
     corpora: &Corpora,
     out: &Path,
 ) -> Result<TaskOutcome> {
+    let finish = |runs, label: &str| execute::finish(runs, corpora, out, Keep::Records, label);
     let plans = config.methods.iter();
     let tuning = plans.flat_map(|method| plan::tuning(task, method, level));
     let label = format!("{}: tuning", task.id);
-    let mut tuning = finish(tuning.collect(), corpora, out, &label)?;
+    let mut tuning = finish(tuning.collect(), &label)?;
     let mut chosen = Vec::new();
     for method in &config.methods {
         let (own, rest): (Vec<_>, Vec<_>) = tuning
@@ -125,7 +111,7 @@ fn compare(
             runs.extend(plan::compared(task, method, level, common_learning_rate));
         }
     }
-    let compared = finish(runs, corpora, out, &format!("{}: comparison", task.id))?;
+    let compared = finish(runs, &format!("{}: comparison", task.id))?;
     let of = |id: &str, learning_rate: f64| -> Vec<Finished> {
         compared
             .iter()

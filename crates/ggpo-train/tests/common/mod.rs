@@ -75,6 +75,8 @@ impl World {
             rope_theta: 1e4,
             rope_scaling: None,
             tie_word_embeddings: true,
+            attention_bias: false,
+            mlp_bias: false,
         });
         for (name, body) in [("encoder", encoder), ("decoder", decoder)] {
             let folder = world.path(name);

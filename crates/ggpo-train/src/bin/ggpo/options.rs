@@ -151,6 +151,16 @@ fn value<T: Into<Value> + Clone>(option: &Option<T>) -> Option<Value> {
     option.clone().map(Into::into)
 }
 
+/// Sets the fields that the command line speaks of.
+fn put(description: &mut Description, fields: impl IntoIterator<Item = Field>) -> Result<()> {
+    for (path, value) in fields {
+        if let Some(value) = value {
+            description.set(path, value)?;
+        }
+    }
+    Ok(())
+}
+
 /// A switch is either on or not spoken of.
 fn switch(on: bool) -> Option<Value> {
     on.then_some(Value::Boolean(true))
@@ -183,12 +193,7 @@ impl RunOptions {
             .chain(self.method.fields())
             .chain(self.training.fields())
             .chain(self.data.fields());
-        for (path, value) in fields {
-            if let Some(value) = value {
-                description.set(path, value)?;
-            }
-        }
-        Ok(())
+        put(description, fields)
     }
 }
 
@@ -421,11 +426,6 @@ impl FormOptions {
     /// # Errors
     /// If the description has a field where a table belongs.
     pub(crate) fn apply(&self, description: &mut Description) -> Result<()> {
-        for (path, value) in self.fields() {
-            if let Some(value) = value {
-                description.set(path, value)?;
-            }
-        }
-        Ok(())
+        put(description, self.fields())
     }
 }

@@ -1,6 +1,5 @@
 //! `ggpo predict`.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -8,8 +7,7 @@ use clap::Args;
 use ggpo_lora::files::write_atomically;
 use ggpo_train::data::bucket::scored_batches;
 use ggpo_train::data::{Dataset, TaskConfig};
-use ggpo_train::generate::{GenerateConfig, generate};
-use ggpo_train::prediction::{Prediction, predict};
+use ggpo_train::prediction::{Prediction, predict, write_answers};
 use ggpo_train::{Error, progress};
 use serde_json::json;
 
@@ -69,34 +67,17 @@ impl Predict {
 
     /// The texts that the model writes.
     fn written(&self, opened: &Opened, dataset: &Dataset) -> Result<Vec<u8>> {
-        let model = &opened.assembled;
         let prompts: Vec<Vec<usize>> = dataset.examples.iter().map(|row| row.ids.clone()).collect();
-        let config = GenerateConfig {
-            max_new_tokens: self.max_new_tokens,
-            stop_ids: model.end_ids(),
-            ..GenerateConfig::default()
-        };
         let total = (prompts.len() * self.max_new_tokens) as u64;
         let bar = progress::bar(total, "writing", "tokens at most");
-        let (parameters, adapters) = (&model.parameters, &model.adapters);
-        let mut on_token = |_, _| {
-            bar.inc(1);
-            ControlFlow::Continue(())
-        };
-        let answers = generate(
-            &model.model,
-            parameters,
-            adapters,
-            &prompts,
-            &config,
-            &mut on_token,
-        )?;
+        let answers = write_answers(&opened.assembled, &prompts, self.max_new_tokens, || {
+            bar.inc(1)
+        })?;
         bar.finish_and_clear();
         let mut table = Table::new(&["text".to_owned()])?;
-        for ids in answers {
+        for answer in answers {
             // A table has one line per row.
-            let text = model.tokenizer.decode(&ids)?;
-            table.row(&[text.replace(['\n', '\t'], " ").trim().to_owned()])?;
+            table.row(&[answer.text.replace(['\n', '\t'], " ").trim().to_owned()])?;
         }
         table.finish()
     }

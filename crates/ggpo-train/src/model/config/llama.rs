@@ -18,8 +18,6 @@ const PASSED_OVER: &[&str] = &[
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<LlamaConfig> {
     fields.only("hidden_act", &json!("silu"))?;
-    fields.only("attention_bias", &json!(false))?;
-    fields.only("mlp_bias", &json!(false))?;
     fields.only("rope_interleaved", &json!(false))?;
     fields.only("is_encoder_decoder", &json!(false))?;
     let heads = fields.count("num_attention_heads")?;
@@ -52,6 +50,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<LlamaConfig> {
         rope_theta,
         rope_scaling,
         tie_word_embeddings: fields.flag_or("tie_word_embeddings", false)?,
+        attention_bias: fields.flag_or("attention_bias", false)?,
+        mlp_bias: fields.flag_or("mlp_bias", false)?,
     };
     fields.finish(PASSED_OVER)?;
     Ok(config)
@@ -131,8 +131,8 @@ pub(super) fn to_json(config: &LlamaConfig) -> Value {
         "rope_theta": config.rope_theta,
         "tie_word_embeddings": config.tie_word_embeddings,
         "hidden_act": "silu",
-        "attention_bias": false,
-        "mlp_bias": false,
+        "attention_bias": config.attention_bias,
+        "mlp_bias": config.mlp_bias,
         "initializer_range": 0.02,
     });
     if let (Some(scaling), Value::Object(fields)) = (&config.rope_scaling, &mut json) {

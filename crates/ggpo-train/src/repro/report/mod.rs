@@ -19,6 +19,7 @@ use std::path::Path;
 
 use ggpo_lora::files::write_atomically;
 
+use super::answers::AnswersOutcome;
 use super::outcome::Outcome;
 use super::peers::PeerRun;
 use crate::{Error, Result};
@@ -55,6 +56,15 @@ pub(super) fn write(outcome: &Outcome, out: &Path) -> Result<()> {
 pub(super) fn write_peers(outcome: &Outcome, runs: &[PeerRun], out: &Path) -> Result<()> {
     let page = content::peers(outcome, runs);
     save(out, "peers.md", markdown::render(&page).as_bytes())
+}
+
+/// Writes `report.md` of a study of written answers to `out`.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(super) fn write_answers(outcome: &AnswersOutcome, out: &Path) -> Result<()> {
+    let page = content::answers(outcome);
+    save(out, "report.md", markdown::render(&page).as_bytes())
 }
 
 /// Both documents in one, the cost as its last section but two.

@@ -1,5 +1,6 @@
 //! The words and tables of the report, composed from the numbers.
 
+mod answers;
 mod audit;
 mod closing;
 mod comparison;
@@ -9,6 +10,7 @@ mod intro;
 mod peers;
 mod verdict;
 
+pub(super) use answers::document as answers;
 pub(super) use closing::SECTIONS as CLOSING_SECTIONS;
 pub(super) use cost::ID as COST_ID;
 pub(super) use peers::document as peers;

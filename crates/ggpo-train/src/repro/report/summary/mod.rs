@@ -1,12 +1,14 @@
 //! The statistics of the report as plain numbers; text, tables and figures are
 //! made of them.
 
+mod answers;
 mod audit;
 mod compare;
 mod cost;
 mod descent;
 mod peers;
 
+pub(super) use answers::{AnswersPair, AnswersRow, answers_pairs, answers_rows};
 pub(super) use audit::{AuditSummary, LayerAudit};
 pub(super) use compare::{ATTAINABLE, Comparison, LEVEL, Sample, Verdict, smallest_p};
 pub(super) use cost::{CostSummary, MethodTime};

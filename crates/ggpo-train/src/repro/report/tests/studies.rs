@@ -198,12 +198,14 @@ fn the_score_chooses_the_learning_rate() {
     let outcome = of_study(SENTENCES, PATH, "default");
     let mut tuning = task(&outcome, "cola").methods[0].tuning.clone();
     let rates: Vec<f64> = tuning.iter().map(|run| run.plan.learning_rate).collect();
-    assert_eq!(rates.len(), 3);
-    for (run, (accuracy, matthews, loss)) in
-        tuning
-            .iter_mut()
-            .zip([(0.8, 0.1, 0.9), (0.7, 0.3, 0.8), (0.6, 0.2, 0.7)])
-    {
+    let scores = [
+        (0.8, 0.1, 0.9),
+        (0.7, 0.3, 0.8),
+        (0.6, 0.2, 0.7),
+        (0.5, 0.0, 1.0),
+    ];
+    assert_eq!(rates.len(), scores.len());
+    for (run, (accuracy, matthews, loss)) in tuning.iter_mut().zip(scores) {
         let validation = &mut run.result.validation;
         validation.loss = loss;
         let classes = validation.classes.as_mut().expect("a classification");
