@@ -115,7 +115,7 @@ mod tests {
         let (first, first_inputs) = (3.0 * 64.0 * 64.0, 3.0 * 64.0);
         // 4 heads of 16 channels: scores and context, and their four products back.
         let attention = 2.0 * 16.0 * 6.0 * (2.0 * 64.0 * 64.0 * 64.0) / 2.0;
-        let head = 2.0 * 256.0 * 64.0;
+        let head = 256.0 * 64.0;
 
         let lora = 2.0 * tokens * (2.0 * 2.0 * block - first + 2.0 * head)
             + 2.0 * 8.0 * tokens * (3.0 * 2.0 * pairs - first_inputs)
