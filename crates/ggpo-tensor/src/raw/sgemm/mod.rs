@@ -30,10 +30,13 @@ pub(crate) use pack::transpose_into;
 
 /// Longest stretch of K: a panel of B of 48 columns takes 36 KiB.
 const STRETCH: usize = 192;
-/// Rows of A that are walked for one panel of B: 192 KiB in a stretch.
-const BLOCK_ROWS: usize = 256;
+/// Numbers of A that are walked for one panel of B: 512 KiB, which stay in a
+/// core's second cache.
+const BLOCK: usize = 1 << 17;
 /// Rows of A from which packing B pays.
 const PACK_FROM_ROWS: usize = 32;
+/// Columns of a result that are too few for its rows to be calculated well.
+const THIN: usize = 16;
 
 /// The shape of the kernel for this processor; none without AVX2 and FMA.
 fn shape() -> Option<TileShape> {
@@ -89,34 +92,36 @@ pub(crate) fn sgemm(
     a: ArrayView2<'_, f32>,
     b: ArrayView2<'_, f32>,
     beta: f32,
+    c: ArrayViewMut2<'_, f32>,
+) -> bool {
+    shape().is_some_and(|shape| sgemm_with(shape, alpha, a, b, beta, c))
+}
+
+/// [`sgemm`] with the kernel of one instruction set, which the processor has.
+fn sgemm_with(
+    shape: TileShape,
+    alpha: f32,
+    a: ArrayView2<'_, f32>,
+    b: ArrayView2<'_, f32>,
+    beta: f32,
     mut c: ArrayViewMut2<'_, f32>,
 ) -> bool {
-    let Some(shape) = shape() else {
-        return false;
-    };
     if c.strides()[1] != 1 {
         if c.strides()[0] != 1 {
             return false;
         }
-        return sgemm(
-            alpha,
-            b.reversed_axes(),
-            a.reversed_axes(),
-            beta,
-            c.reversed_axes(),
-        );
+        let (a, b) = (b.reversed_axes(), a.reversed_axes());
+        return sgemm_with(shape, alpha, a, b, beta, c.reversed_axes());
     }
     let ((m, k), n) = (a.dim(), b.ncols());
-    // A thin result of a long sum reads the wide operand along its rows.
-    if n < 16 && m > n && a.strides()[0] == 1 && a.strides()[1] != 1 && b.strides()[0] != 1 {
+    // A thin result of a long sum reads the wide operand along its rows, and
+    // with few rows of A, B is read in place as the left operand.
+    let thin = n < THIN && m > n && is_transposed(a) && !is_transposed(b);
+    let few_rows = m < PACK_FROM_ROWS && n > m && is_transposed(b);
+    if thin || few_rows {
         let mut transposed = Array2::from_elem((n, m), 0.0);
-        sgemm(
-            alpha,
-            b.reversed_axes(),
-            a.reversed_axes(),
-            0.0,
-            transposed.view_mut(),
-        );
+        let (a, b) = (b.reversed_axes(), a.reversed_axes());
+        sgemm_with(shape, alpha, a, b, 0.0, transposed.view_mut());
         c.zip_mut_with(&transposed.t(), |c, &product| {
             *c = if beta == 0.0 {
                 product
@@ -135,19 +140,25 @@ pub(crate) fn sgemm(
                 panel: shape.columns,
             }
         } else {
-            pack::panels(b, shape.columns, packed);
+            let width = shape.columns.min(n.next_multiple_of(THIN));
+            pack::panels(b, width, packed);
             Right {
                 start: packed.as_ptr(),
-                row: shape.columns as isize,
-                panel: k * shape.columns,
+                row: width as isize,
+                panel: k * width,
             }
         };
-        // SAFETY: either B itself, whose rows of n numbers are contiguous, or
-        // panels that were packed for this shape.
         let start = Start::Scaled(beta);
+        // SAFETY: either B itself, whose rows of n numbers are contiguous, or
+        // panels that were packed for this shape, or one that is narrower.
         unsafe { product(shape, alpha, a, right, start, c.view_mut(), left) }
     });
     true
+}
+
+/// Whether the columns of a matrix are contiguous and its rows are not.
+fn is_transposed(matrix: ArrayView2<'_, f32>) -> bool {
+    matrix.strides()[0] == 1 && matrix.strides()[1] != 1
 }
 
 /// `c <- alpha a b + start` on the calling thread, with `b` packed in panels as
@@ -205,41 +216,41 @@ unsafe fn product(
     let ((m, k), n) = (a.dim(), c.ncols());
     let stretches = k.div_ceil(STRETCH).max(1);
     let stretch = k.div_ceil(stretches).max(1);
+    let block_rows = (BLOCK / k.max(1)).max(1).next_multiple_of(shape.rows);
     let c_stride = c.strides()[0];
     let c = c.as_mut_ptr();
     let repack = a.strides()[1] != 1 && n > shape.columns;
-    for first in (0..k.max(1)).step_by(stretch) {
-        let length = stretch.min(k - first);
-        for block in (0..m).step_by(BLOCK_ROWS) {
-            let rows = BLOCK_ROWS.min(m - block);
-            let part = a.slice(s![block..block + rows, first..first + length]);
-            let left = match repack {
-                true => pack::tiles(part, shape.rows, left_scratch),
-                false => Left {
-                    start: part.as_ptr(),
-                    strides: [part.strides()[0], part.strides()[1]],
-                    tile: shape.rows as isize * part.strides()[0],
-                },
-            };
-            for (panel, column) in (0..n).step_by(shape.columns).enumerate() {
+    for block in (0..m).step_by(block_rows) {
+        let rows = block_rows.min(m - block);
+        let part = a.slice(s![block..block + rows, ..]);
+        let left = match repack {
+            true => pack::tiles(part, shape.rows, left_scratch),
+            false => Left {
+                start: part.as_ptr(),
+                strides: [part.strides()[0], part.strides()[1]],
+                tile: shape.rows as isize * part.strides()[0],
+            },
+        };
+        for (panel, column) in (0..n).step_by(shape.columns).enumerate() {
+            for first in (0..k.max(1)).step_by(stretch) {
                 let base = match start {
                     _ if first > 0 => Base::Scaled(1.0),
                     Start::Scaled(0.0) => Base::Zero,
                     Start::Scaled(beta) => Base::Scaled(beta),
                     Start::Row(row) => Base::Row(row[column..].as_ptr()),
                 };
+                let step = first as isize;
                 for (index, i) in (0..rows).step_by(shape.rows).enumerate() {
                     // SAFETY: offsets of elements inside the operands, whose
                     // bounds the views and the caller vouch for.
                     unsafe {
+                        let row = left.start.offset(index as isize * left.tile);
+                        let b = right.start.add(panel * right.panel);
                         let tile = Tile {
-                            k: length,
-                            a: left.start.offset(index as isize * left.tile),
+                            k: stretch.min(k - first),
+                            a: row.offset(step * left.strides[1]),
                             a_strides: left.strides,
-                            b: right
-                                .start
-                                .add(panel * right.panel)
-                                .offset(first as isize * right.row),
+                            b: b.offset(step * right.row),
                             b_stride: right.row,
                             c: c.offset((block + i) as isize * c_stride).add(column),
                             c_stride,
@@ -254,3 +265,6 @@ unsafe fn product(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,10 +11,9 @@ use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
 use super::Left;
 
 /// Packs `b` (k x n) in panels of `columns` columns: panel after panel, each
-/// k x columns, the columns beyond n filled with zeros.
+/// k x columns. The columns beyond n hold any numbers.
 pub(super) fn panels(b: ArrayView2<'_, f32>, columns: usize, packed: &mut Vec<f32>) {
     let (k, n) = b.dim();
-    packed.clear();
     packed.resize(n.div_ceil(columns) * k * columns, 0.0);
     if packed.is_empty() {
         return;
