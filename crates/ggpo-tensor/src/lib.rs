@@ -5,8 +5,8 @@
 //!
 //! * [`Scalar`] is everything a kernel may assume of a number, the matrix
 //!   product included; it is implemented for `f32` and `f64`.
-//! * [`matmul`](mod@matmul) holds the products A B, A Bᵀ and Aᵀ B, [`perturb`] the same
-//!   products with noise added to the rows of the weight on the way.
+//! * [`matmul`](mod@matmul) holds the products A B, A Bᵀ and Aᵀ B, [`perturb`] the
+//!   products with a weight to which a low-rank part and noise are added on the way.
 //! * [`quantized`] holds matrices in blocks of small integers; a [`WeightView`] is
 //!   a dense or a quantised weight, read in panels of rows.
 //! * [`random`] generates uniform and normal numbers from a key and a position,

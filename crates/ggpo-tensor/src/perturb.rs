@@ -1,12 +1,14 @@
 //! Products with the weight that a layer acts by: quantised or dense, merged
 //! with a low-rank path, with noise on its rows.
 //!
-//! The weight is never formed. Rows of it are made in a scratch buffer that fits
-//! in cache, `W` copied or dequantised, `s B A` and the noise added, and moved to
-//! the packed operand that the product reads anyway. The weight itself is only
-//! ever read, and nothing of the sum outlives the product.
+//! The weight is never formed as a whole. A few rows of it at a time are made in
+//! scratch memory, `W` copied or dequantised, `s B A` and the noise added, and
+//! moved to the packed operand that the product reads anyway, of which there is
+//! at most a block of some megabytes. The weight itself is only ever read, and
+//! nothing of the sum outlives the product.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 
@@ -34,6 +36,10 @@ pub trait RowPerturbation<T>: Debug + Send + Sync {
 /// weight's rows instead of a packed operand, and the low-rank path beside it:
 /// merging and packing touch every element of the weight several times.
 const FEW_ROWS: usize = 48;
+
+/// Elements of the weight that are packed at a time: 2 MiB in `f32`, which stay
+/// in the cache that the cores share.
+const BLOCK_ELEMENTS: usize = 1 << 19;
 
 /// `s B A` with `b` m x r and `a` r x n.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +87,16 @@ impl<T: Scalar> ActingWeight<'_, T> {
     ) {
         let (m, n) = self.weight.dim();
         if x.nrows() > FEW_ROWS {
-            let packed = Packed::transposed(m, n, |first, rows| self.fill(first, rows));
-            return packed.product(T::ONE, x, start, out);
+            for block in self.blocks() {
+                let fill = |first, rows: ArrayViewMut2<'_, T>| self.fill(block.start + first, rows);
+                let packed = Packed::transposed(block.len(), n, fill);
+                let start = match start {
+                    Start::Row(row) => Start::Row(&row[block.clone()]),
+                    scaled => scaled,
+                };
+                packed.product(T::ONE, x, start, out.slice_mut(s![.., block]));
+            }
+            return;
         }
         let beta = match start {
             Start::Scaled(beta) => beta,
@@ -110,12 +124,18 @@ impl<T: Scalar> ActingWeight<'_, T> {
     /// If the shapes do not fit.
     pub fn times(&self, y: ArrayView2<'_, T>, beta: T, mut out: ArrayViewMut2<'_, T>) {
         let (m, n) = self.weight.dim();
-        if y.nrows() > FEW_ROWS {
-            let packed = Packed::by_rows(m, n, |first, rows| self.fill(first, rows));
-            return packed.product(T::ONE, y, Start::Scaled(beta), out);
-        }
         if m == 0 {
             return gemm(T::ONE, y, Array2::default((0, n)).view(), beta, out);
+        }
+        if y.nrows() > FEW_ROWS {
+            for block in self.blocks() {
+                let fill = |first, rows: ArrayViewMut2<'_, T>| self.fill(block.start + first, rows);
+                let packed = Packed::by_rows(block.len(), n, fill);
+                let beta = if block.start == 0 { beta } else { T::ONE };
+                let y = y.slice(s![.., block]);
+                packed.product(T::ONE, y, Start::Scaled(beta), out.view_mut());
+            }
+            return;
         }
         self.weight.for_panels(self.noise, |first, panel| {
             let y = y.slice(s![.., first..first + panel.nrows()]);
@@ -126,6 +146,18 @@ impl<T: Scalar> ActingWeight<'_, T> {
             let hidden = matmul(y, b);
             gemm(scaling, hidden.view(), a, T::ONE, out);
         }
+    }
+
+    /// The rows of the weight in blocks of much the same size, whole panels all
+    /// but the last.
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        let (m, n) = self.weight.dim();
+        let count = (m * n).div_ceil(BLOCK_ELEMENTS).max(1);
+        let rows = m.div_ceil(count).max(1);
+        let rows = rows.next_multiple_of(T::panel_columns());
+        (0..m)
+            .step_by(rows)
+            .map(move |first| first..m.min(first + rows))
     }
 
     /// Writes the rows from number `first` on to `rows`.

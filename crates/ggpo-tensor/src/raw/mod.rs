@@ -1,9 +1,9 @@
 //! The only module of the workspace that may contain `unsafe` code.
 //!
-//! Three things cannot be had without it: calling `matrixmultiply`, whose
-//! interface is raw pointers with strides, calling a function compiled for
-//! CPU features that were detected at run time, and mapping a file into memory.
-//! Every block states why it is sound; everything exported from here is safe.
+//! Some things cannot be had without it: calling `matrixmultiply`, whose
+//! interface is raw pointers with strides, kernels in vector instructions and
+//! calling functions compiled for CPU features that were detected at run time,
+//! mapping a file into memory, and setting up the allocator. Every block states why it is sound; everything exported from here is safe.
 #![allow(unsafe_code)]
 
 pub(crate) mod dispatch;
