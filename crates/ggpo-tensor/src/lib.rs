@@ -22,6 +22,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
 pub mod layout;

@@ -41,7 +41,7 @@ pub fn log_sum_exp<T: Scalar>(row: &[T]) -> T {
 
 /// The largest of some numbers; of none, `None`.
 #[inline(always)]
-fn largest<T: Scalar>(values: &[T]) -> Option<T> {
+pub(crate) fn largest<T: Scalar>(values: &[T]) -> Option<T> {
     let first = *values.first()?;
     Some(fold_lanes(
         values,

@@ -1,11 +1,11 @@
 //! Laws of attention: queries that are the last positions of their keys, and
 //! rows with different numbers of keys.
 
-use ggpo_tensor::attention::{AttentionMask, attention, attention_over, view4};
+use ggpo_tensor::attention::{Attention, AttentionMask, attention, attention_over, view4};
 use ggpo_tensor::layout::slice_axis;
 use ggpo_tensor::random::{Purpose, Stream};
-use ggpo_tensor::{Tensor, flat, tensor};
-use ndarray::Axis;
+use ggpo_tensor::{Scalar, Tensor, flat, tensor};
+use ndarray::{Array2, Array3, Array4, Axis};
 use proptest::prelude::*;
 
 const CAUSAL: AttentionMask = AttentionMask {
@@ -57,7 +57,7 @@ proptest! {
         let [k, v] = [1, 2].map(|layer| normal(seed, layer, &[batch, time, kv_heads, channels]));
         let bias = biased.then(|| normal(seed, 3, &[heads, time, time]));
         let keys = padded.then(|| {
-            ndarray::Array2::from_shape_fn((batch, time), |(b, key)| (b + key) % 3 != 0)
+            Array2::from_shape_fn((batch, time), |(b, key)| (b + key) % 3 != 0)
         });
         let mask = AttentionMask { causal: true, keys };
         let whole = attention(&q, &k, &v, 0.5, bias.as_ref(), &mask);
@@ -98,5 +98,138 @@ proptest! {
             let alone = attention(&q, k, v, 0.5, Some(&bias), &mask);
             prop_assert_eq!(slice_axis(&found, 0, b..b + 1), alone);
         }
+    }
+}
+
+/// The definition, one query at a time, in `f64`: the result for `[q, k, v]`,
+/// and the gradients of q, k, v and the bias for that of the result, `dy`.
+fn by_definition(
+    [q, k, v, dy]: [&Tensor<f64>; 4],
+    scale: f64,
+    bias: &Tensor<f64>,
+    mask: &AttentionMask,
+) -> [Tensor<f64>; 5] {
+    let [q, k, v, dy] = [q, k, v, dy].map(view4);
+    let (batch, queries, heads, channels) = q.dim();
+    let (_, keys, kv_heads, _) = k.dim();
+    let bias = bias.view().into_dimensionality::<ndarray::Ix3>().unwrap();
+    let [mut y, mut dq] = [(); 2].map(|()| Array4::<f64>::zeros(q.dim()));
+    let [mut dk, mut dv] = [(); 2].map(|()| Array4::<f64>::zeros(k.dim()));
+    let mut dbias = Array3::<f64>::zeros(bias.dim());
+    for b in 0..batch {
+        for h in 0..heads {
+            let g = h / (heads / kv_heads);
+            for i in 0..queries {
+                let seen = |j: usize| {
+                    let kept = mask.keys.as_ref().is_none_or(|kept| kept[(b, j)]);
+                    kept && !(mask.causal && j > i + keys - queries)
+                };
+                let weights: Vec<f64> = (0..keys)
+                    .map(|j| {
+                        let inner: f64 = (0..channels)
+                            .map(|c| q[(b, i, h, c)] * k[(b, j, g, c)])
+                            .sum();
+                        if seen(j) {
+                            (scale * inner + bias[(h, i, j)]).exp()
+                        } else {
+                            0.0
+                        }
+                    })
+                    .collect();
+                let sum: f64 = weights.iter().sum();
+                let p: Vec<f64> = weights
+                    .iter()
+                    .map(|w| if sum > 0.0 { w / sum } else { 0.0 })
+                    .collect();
+                let dp: Vec<f64> = (0..keys)
+                    .map(|j| {
+                        (0..channels)
+                            .map(|c| dy[(b, i, h, c)] * v[(b, j, g, c)])
+                            .sum()
+                    })
+                    .collect();
+                let inner: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
+                for j in 0..keys {
+                    let ds = p[j] * (dp[j] - inner);
+                    dbias[(h, i, j)] += ds;
+                    for c in 0..channels {
+                        y[(b, i, h, c)] += p[j] * v[(b, j, g, c)];
+                        dq[(b, i, h, c)] += scale * ds * k[(b, j, g, c)];
+                        dk[(b, j, g, c)] += scale * ds * q[(b, i, h, c)];
+                        dv[(b, j, g, c)] += p[j] * dy[(b, i, h, c)];
+                    }
+                }
+            }
+        }
+    }
+    let [y, dq, dk, dv] = [y, dq, dk, dv].map(|x| x.into_dyn().into_shared());
+    [y, dq, dk, dv, dbias.into_dyn().into_shared()]
+}
+
+fn assert_is_the_definition<T: Scalar>(
+    inputs: &[Tensor<f64>; 4],
+    bias: Option<&Tensor<f64>>,
+    mask: &AttentionMask,
+    tolerance: f64,
+) {
+    let scale = 0.3;
+    let (queries, heads) = (inputs[0].shape()[1], inputs[0].shape()[2]);
+    let none = tensor(
+        &[heads, queries, inputs[1].shape()[1]],
+        vec![0.0; heads * queries * inputs[1].shape()[1]],
+    );
+    let expected = by_definition(inputs.each_ref(), scale, bias.unwrap_or(&none), mask);
+    let cast = |x: &Tensor<f64>| x.mapv(T::from_f64).into_shared();
+    let [q, k, v, dy] = inputs.each_ref().map(cast);
+    let cast_bias = bias.map(cast);
+    let attention = Attention {
+        scale: T::from_f64(scale),
+        bias: cast_bias.as_ref(),
+        mask,
+    };
+    let (y, log_sums) = attention.forward(&q, &k, &v);
+    let d = attention.backward([&q, &k, &v], &log_sums, &dy, bias.is_some());
+    assert_eq!(d.bias.is_some(), bias.is_some());
+    let found = [Some(y), Some(d.q), Some(d.k), Some(d.v), d.bias];
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        for (found, expected) in found.iter().flatten().zip(expected) {
+            let difference = (found.value() - expected).abs();
+            assert!(difference < tolerance, "{index}: {found} or {expected}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// Several blocks of queries and panels of keys and channels, keys that are
+    /// padding at the end, in between, or all, and rows that see nothing.
+    #[test]
+    fn blocks_of_queries_attend_by_definition(
+        queries in prop::sample::select(vec![1, 8, 9, 64, 65, 130]),
+        extra in prop::sample::select(vec![0, 1, 40]),
+        channels in prop::sample::select(vec![1, 5, 48, 70]),
+        groups in 1..3usize, kv_heads in 1..3usize,
+        causal: bool, biased: bool, padding in 0..4usize, seed: u64,
+    ) {
+        let (batch, heads, keys) = (2, groups * kv_heads, queries + extra);
+        let of_keys = [batch, keys, kv_heads, channels];
+        let of_queries = [batch, queries, heads, channels];
+        let inputs = [
+            normal(seed, 0, &of_queries), normal(seed, 1, &of_keys), normal(seed, 2, &of_keys),
+            normal(seed, 3, &of_queries),
+        ];
+        let bias = biased.then(|| normal(seed, 4, &[heads, queries, keys]));
+        let kept = |b: usize, key: usize| match padding {
+            1 => key < keys - keys / (b + 2),
+            2 => !(key + b).is_multiple_of(3) && key + 5 * b < keys,
+            _ => b == 0,
+        };
+        let mask = AttentionMask {
+            causal,
+            keys: (padding > 0).then(|| Array2::from_shape_fn((batch, keys), |(b, j)| kept(b, j))),
+        };
+        // Sums of up to 340 terms of size one, in double and single precision.
+        assert_is_the_definition::<f64>(&inputs, bias.as_ref(), &mask, 1e-11);
+        assert_is_the_definition::<f32>(&inputs, bias.as_ref(), &mask, 2e-4);
     }
 }

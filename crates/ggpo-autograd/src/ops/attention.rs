@@ -1,120 +1,42 @@
 //! `y = softmax(scale q kᵀ + bias) v`, with causal and padding masks.
 //!
-//! The probabilities P are not saved but calculated again. Backward, per head,
-//! with `dP = dy vᵀ` and `dS = P * (dP - rowsum(P * dP))`:
-//!
-//! ```text
-//! dv = Pᵀ dy      dq = scale dS k      dk = scale dSᵀ q      dbias = dS
-//! ```
-//!
-//! Key-value heads shared by several query heads add up what comes from each;
-//! the bias, shared by the batch, adds up the batch in its order.
+//! The probabilities are not saved but calculated again from the logarithm of
+//! each query's sum; formulas and kernels are in [`ggpo_tensor::attention`].
 
-use ggpo_tensor::attention::{self as kernel, AttentionMask, probabilities, view4};
-use ggpo_tensor::{Scalar, Tensor, flat, tensor};
-use ndarray::{Array2, Array3, ArrayView3, Axis, s};
-use rayon::prelude::*;
+use ggpo_tensor::attention::{Attention, AttentionMask};
+use ggpo_tensor::{Scalar, Tensor};
 
 use crate::{Operation, Var};
 
-struct Attention<T> {
+struct SavedAttention<T> {
     q: Tensor<T>,
     k: Tensor<T>,
     v: Tensor<T>,
     scale: T,
     bias: Option<Tensor<T>>,
     mask: AttentionMask,
+    /// Batch x heads x queries.
+    log_sums: Vec<T>,
 }
 
-/// The gradients of one batch row: of q, k, v (time x head x channel) and of
-/// the scores (head x queries x keys) where the bias needs them.
-struct RowGradients<T> {
-    q: Array3<T>,
-    k: Array3<T>,
-    v: Array3<T>,
-    scores: Option<Array3<T>>,
-}
-
-impl<T: Scalar> Attention<T> {
-    fn backward_row(&self, dy: ArrayView3<'_, T>, row: usize, bias: bool) -> RowGradients<T> {
-        let [q, k, v] = [&self.q, &self.k, &self.v].map(|x| view4(x).index_axis_move(Axis(0), row));
-        let (queries, heads, _) = q.dim();
-        let (keys, kv_heads, _) = k.dim();
-        let zeros = |shape| Array3::from_elem(shape, T::ZERO);
-        let mut d = RowGradients {
-            q: zeros(q.dim()),
-            k: zeros(k.dim()),
-            v: zeros(v.dim()),
-            scores: bias.then(|| zeros((heads, queries, keys))),
-        };
-        let bias = self.bias.as_ref().map(|bias| {
-            ArrayView3::from_shape((heads, queries, keys), flat(bias)).expect("checked forward")
-        });
-        let mut ds = Array2::from_elem((queries, keys), T::ZERO);
-        for head in 0..heads {
-            let kv = head * kv_heads / heads;
-            let (q, dy) = (q.slice(s![.., head, ..]), dy.slice(s![.., head, ..]));
-            let (k, v) = (k.slice(s![.., kv, ..]), v.slice(s![.., kv, ..]));
-            let bias = bias.map(|bias| bias.index_axis_move(Axis(0), head));
-            let p = probabilities(q, k, self.scale, bias, &self.mask, row);
-
-            let dv = d.v.slice_mut(s![.., kv, ..]);
-            T::gemm_serial(T::ONE, p.t(), dy, T::ONE, dv);
-            T::gemm_serial(T::ONE, dy, v.reversed_axes(), T::ZERO, ds.view_mut());
-            for (mut ds, p) in ds.rows_mut().into_iter().zip(p.rows()) {
-                let mut inner = T::ZERO;
-                for (&ds, &p) in ds.iter().zip(p) {
-                    inner += ds * p;
-                }
-                ds.zip_mut_with(&p, |ds, &p| *ds = p * (*ds - inner));
-            }
-            let dq = d.q.slice_mut(s![.., head, ..]);
-            T::gemm_serial(self.scale, ds.view(), k, T::ZERO, dq);
-            let dk = d.k.slice_mut(s![.., kv, ..]);
-            T::gemm_serial(self.scale, ds.t(), q, T::ONE, dk);
-            if let Some(scores) = &mut d.scores {
-                scores.index_axis_mut(Axis(0), head).assign(&ds);
-            }
-        }
-        d
-    }
-}
-
-impl<T: Scalar> Operation<T> for Attention<T> {
+impl<T: Scalar> Operation<T> for SavedAttention<T> {
     fn name(&self) -> &'static str {
         "attention"
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, needed: &[bool]) -> Vec<Option<Tensor<T>>> {
-        let dy = view4(&gradient);
-        let bias = needed.get(3).copied().unwrap_or(false);
-        let rows: Vec<RowGradients<T>> = (0..dy.dim().0)
-            .into_par_iter()
-            .map(|row| self.backward_row(dy.index_axis(Axis(0), row), row, bias))
-            .collect();
-        let stack = |part: fn(&RowGradients<T>) -> &Array3<T>, shape: &[usize]| {
-            let mut elements = Vec::with_capacity(shape.iter().product());
-            for row in &rows {
-                elements.extend_from_slice(part(row).as_slice().expect("standard layout"));
-            }
-            tensor(shape, elements)
+        let attention = Attention {
+            scale: self.scale,
+            bias: self.bias.as_ref(),
+            mask: &self.mask,
         };
-        let mut gradients = vec![
-            needed[0].then(|| stack(|row| &row.q, self.q.shape())),
-            needed[1].then(|| stack(|row| &row.k, self.k.shape())),
-            needed[2].then(|| stack(|row| &row.v, self.v.shape())),
-        ];
-        if let Some(saved) = &self.bias {
-            gradients.push(bias.then(|| {
-                let mut total = vec![T::ZERO; saved.len()];
-                for row in &rows {
-                    let scores = row.scores.as_ref().expect("asked for");
-                    for (total, &part) in total.iter_mut().zip(scores) {
-                        *total += part;
-                    }
-                }
-                tensor(saved.shape(), total)
-            }));
+        let bias = needed.get(3).copied();
+        let inputs = [&self.q, &self.k, &self.v];
+        let d = attention.backward(inputs, &self.log_sums, &gradient, bias == Some(true));
+        let gradients = [d.q, d.k, d.v].into_iter().zip(needed);
+        let mut gradients: Vec<_> = gradients.map(|(d, needed)| needed.then_some(d)).collect();
+        if bias.is_some() {
+            gradients.push(d.bias);
         }
         gradients
     }
@@ -138,21 +60,28 @@ pub fn attention<T: Scalar>(
     mask: &AttentionMask,
 ) -> Var<T> {
     let bias_value = bias.map(Var::value);
-    let value = kernel::attention(q.value(), k.value(), v.value(), scale, bias_value, mask);
+    let attention = Attention {
+        scale,
+        bias: bias_value,
+        mask,
+    };
+    let (value, log_sums) = attention.forward(q.value(), k.value(), v.value());
     let mut inputs = vec![q, k, v];
     inputs.extend(bias);
-    q.tape().record(&inputs, value, || Attention {
+    q.tape().record(&inputs, value, || SavedAttention {
         q: q.value().clone(),
         k: k.value().clone(),
         v: v.value().clone(),
         scale,
         bias: bias_value.cloned(),
         mask: mask.clone(),
+        log_sums,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array2;
     use proptest::prelude::*;
 
     use super::*;

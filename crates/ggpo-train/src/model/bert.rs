@@ -5,7 +5,7 @@ use ggpo_tensor::Scalar;
 use ggpo_tensor::attention::AttentionMask;
 use serde::{Deserialize, Serialize};
 
-use super::{Extra, Graph, Head, ParameterSpec, Start, is_in, linear_spec, norm_spec};
+use super::{Extra, Graph, Head, OutputLayer, ParameterSpec, Start, is_in, linear_spec, norm_spec};
 use crate::data::Batch;
 
 /// Shape of a BERT encoder, under the names of its `config.json`.
@@ -184,24 +184,27 @@ impl BertConfig {
         ops::layer_norm(x, &weight, &bias, self.layer_norm_eps)
     }
 
-    pub(super) fn head_logits<T: Scalar>(
+    /// What the head's last layer reads, and that layer.
+    pub(super) fn output<T: Scalar>(
         &self,
         graph: &Graph<'_, T>,
         head: Head,
         states: Var<T>,
-    ) -> Var<T> {
+    ) -> (Var<T>, OutputLayer) {
         match head {
             Head::Classes(_) | Head::Value => {
                 let pooled = ops::tanh(&graph.linear(&states, "bert.pooler.dense"));
-                graph.linear(&pooled, "classifier")
+                (pooled, OutputLayer::Module("classifier"))
             }
             Head::Tokens => {
                 let transform = "cls.predictions.transform";
                 let x = ops::gelu_erf(&graph.linear(&states, &format!("{transform}.dense")));
                 let x = self.norm(graph, &x, &format!("{transform}.LayerNorm"));
-                let words = graph.parameter("bert.embeddings.word_embeddings.weight");
-                let bias = graph.parameter("cls.predictions.bias");
-                ops::linear(&x, &words, Some(&bias))
+                let layer = OutputLayer::Tied {
+                    table: "bert.embeddings.word_embeddings.weight",
+                    bias: Some("cls.predictions.bias"),
+                };
+                (x, layer)
             }
         }
     }

@@ -4,7 +4,7 @@ use ggpo_autograd::{Var, ops};
 use ggpo_tensor::Scalar;
 use ggpo_tensor::attention::AttentionMask;
 
-use super::{Extra, Graph, Head, ParameterSpec, Start, is_in, linear_spec, norm_spec};
+use super::{Extra, Graph, Head, OutputLayer, ParameterSpec, Start, is_in, linear_spec, norm_spec};
 use crate::data::Batch;
 
 /// Shape of a GPT-2 decoder, under the names of its `config.json`.
@@ -164,18 +164,15 @@ impl Gpt2Config {
         ops::layer_norm(x, &weight, &bias, self.layer_norm_epsilon)
     }
 
-    pub(super) fn head_logits<T: Scalar>(
-        &self,
-        graph: &Graph<'_, T>,
-        head: Head,
-        states: Var<T>,
-    ) -> Var<T> {
-        match head {
-            Head::Classes(_) | Head::Value => graph.linear(&states, "score"),
-            Head::Tokens => {
-                let words = graph.parameter("transformer.wte.weight");
-                ops::linear(&states, &words, None)
-            }
-        }
+    /// What the head's last layer reads, and that layer.
+    pub(super) fn output<T: Scalar>(&self, head: Head, states: Var<T>) -> (Var<T>, OutputLayer) {
+        let layer = match head {
+            Head::Classes(_) | Head::Value => OutputLayer::Module("score"),
+            Head::Tokens => OutputLayer::Tied {
+                table: "transformer.wte.weight",
+                bias: None,
+            },
+        };
+        (states, layer)
     }
 }

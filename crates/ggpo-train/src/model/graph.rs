@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ggpo_autograd::ops::{
-    LoraPath, Weight, attention, embedding, linear, lora_linear, quantized_embedding,
+    LoraPath, Weight, attention, cross_entropy, embedding, linear, linear_cross_entropy,
+    lora_linear, quantized_embedding,
 };
 use ggpo_autograd::{Tape, Var};
 use ggpo_lora::Adapter;
@@ -35,6 +36,20 @@ pub struct Graph<'a, T> {
     caches: Option<RefCell<Vec<&'a mut KeyValueCache<T>>>>,
     variables: RefCell<BTreeMap<String, Var<T>>>,
     watch: Option<RefCell<Option<String>>>,
+}
+
+/// The last linear layer of a head, whose outputs are logits.
+#[derive(Debug, Clone, Copy)]
+pub enum OutputLayer {
+    /// The module of that name, which may have an adapter.
+    Module(&'static str),
+    /// A table that embeds tokens, too, and the name of a bias.
+    Tied {
+        /// Name of the table, vocabulary x in; it may be quantised.
+        table: &'static str,
+        /// Name of the bias, if there is one.
+        bias: Option<&'static str>,
+    },
 }
 
 /// Which dropout masks a step uses.
@@ -148,10 +163,42 @@ impl<'a, T: Scalar> Graph<'a, T> {
         }
     }
 
-    /// `x tableᵀ` with the table `name`, which may be quantised: the logits of a
-    /// model whose output is tied to its embedding.
-    pub fn tied_linear(&self, x: &Var<T>, name: &str) -> Var<T> {
-        self.with_weight(name, |table| linear(x, table, None))
+    /// Logits: the last linear layer of a head on `x` (... x in).
+    pub fn output(&self, x: &Var<T>, layer: OutputLayer) -> Var<T> {
+        match layer {
+            OutputLayer::Module(module) => self.linear(x, module),
+            OutputLayer::Tied { table, bias } => {
+                let bias = bias.map(|name| self.parameter(name));
+                self.with_weight(table, |table| linear(x, table, bias.as_ref()))
+            }
+        }
+    }
+
+    /// Mean cross entropy of the [`output`](Self::output) on `x` (rows x in)
+    /// against one target per row, of shape `[1]`. The logits are not stored,
+    /// unless the layer has an adapter or the graph watches.
+    pub fn output_cross_entropy(
+        &self,
+        x: &Var<T>,
+        layer: OutputLayer,
+        targets: &[usize],
+    ) -> Var<T> {
+        let (weight, bias) = match layer {
+            OutputLayer::Module(module) => {
+                if self.watch.is_some() || self.adapters.contains_key(module) {
+                    let targets: Vec<_> = targets.iter().copied().map(Some).collect();
+                    return cross_entropy(&self.linear(x, module), &targets);
+                }
+                let bias = self.optional(&format!("{module}.bias"));
+                (format!("{module}.weight"), bias)
+            }
+            OutputLayer::Tied { table, bias } => {
+                (table.to_owned(), bias.map(|name| self.parameter(name)))
+            }
+        };
+        self.with_weight(&weight, |weight| {
+            linear_cross_entropy(x, weight, bias.as_ref(), targets)
+        })
     }
 
     /// The linear layer `module` on `x` (... x in), with its adapter and noise.

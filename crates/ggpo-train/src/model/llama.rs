@@ -7,7 +7,7 @@ use ggpo_tensor::Scalar;
 use ggpo_tensor::attention::AttentionMask;
 use ggpo_tensor::rotary::{RotaryTable, inverse_frequencies};
 
-use super::{Extra, Graph, Head, ParameterSpec, Start, is_in, linear_spec, norm_spec};
+use super::{Extra, Graph, Head, OutputLayer, ParameterSpec, Start, is_in, linear_spec, norm_spec};
 use crate::data::Batch;
 
 /// Shape of a Llama decoder, under the names of its `config.json`.
@@ -249,18 +249,16 @@ impl LlamaConfig {
         ops::rms_norm(x, &weight, self.rms_norm_eps)
     }
 
-    pub(super) fn head_logits<T: Scalar>(
-        &self,
-        graph: &Graph<'_, T>,
-        head: Head,
-        states: Var<T>,
-    ) -> Var<T> {
-        match head {
-            Head::Classes(_) | Head::Value => graph.linear(&states, "score"),
-            Head::Tokens if self.tie_word_embeddings => {
-                graph.tied_linear(&states, "model.embed_tokens.weight")
-            }
-            Head::Tokens => graph.linear(&states, "lm_head"),
-        }
+    /// What the head's last layer reads, and that layer.
+    pub(super) fn output<T: Scalar>(&self, head: Head, states: Var<T>) -> (Var<T>, OutputLayer) {
+        let layer = match head {
+            Head::Classes(_) | Head::Value => OutputLayer::Module("score"),
+            Head::Tokens if self.tie_word_embeddings => OutputLayer::Tied {
+                table: "model.embed_tokens.weight",
+                bias: None,
+            },
+            Head::Tokens => OutputLayer::Module("lm_head"),
+        };
+        (states, layer)
     }
 }

@@ -30,7 +30,7 @@ pub use cache::KeyValueCache;
 pub use config::ConfigJson;
 pub(crate) use files::Extra;
 pub use gpt2::Gpt2Config;
-pub use graph::{Adapters, Graph};
+pub use graph::{Adapters, Graph, OutputLayer};
 pub(crate) use graph::{lora_a, lora_b};
 pub use llama::{LlamaConfig, RopeScaling};
 pub(crate) use specification::is_in;
@@ -202,25 +202,30 @@ impl Model {
     /// Mean cross entropy over the targets of a batch, or mean squared error of
     /// a regression, of shape `[1]`.
     ///
-    /// The head reads only the states where a target stands.
+    /// The head reads only the states where a target stands, and of a token
+    /// head the logits are not stored.
     pub fn loss<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
         let states = self.states(graph, batch);
         if self.head == Head::Value {
             let values: Vec<T> = batch.values.iter().map(|&v| T::from_f64(v)).collect();
             return ops::mean_squared_error(&self.head_logits(graph, states), &values);
         }
-        let (rows, targets): (Vec<usize>, Vec<Option<usize>>) = batch
+        let (rows, targets): (Vec<usize>, Vec<usize>) = batch
             .targets
             .iter()
             .enumerate()
-            .filter(|(_, target)| target.is_some())
-            .map(|(row, target)| (row, *target))
+            .filter_map(|(row, target)| Some((row, (*target)?)))
             .unzip();
         let states = if rows.len() == batch.targets.len() {
             states
         } else {
             ops::embedding(&states, &rows, &[rows.len()])
         };
+        if self.head == Head::Tokens {
+            let (states, layer) = self.output(graph, states);
+            return graph.output_cross_entropy(&states, layer, &targets);
+        }
+        let targets: Vec<_> = targets.into_iter().map(Some).collect();
         ops::cross_entropy(&self.head_logits(graph, states), &targets)
     }
 
@@ -270,11 +275,17 @@ impl Model {
     }
 
     fn head_logits<T: Scalar>(&self, graph: &Graph<'_, T>, states: Var<T>) -> Var<T> {
+        let (states, layer) = self.output(graph, states);
+        graph.output(&states, layer)
+    }
+
+    /// What the head's last layer reads, and that layer.
+    fn output<T: Scalar>(&self, graph: &Graph<'_, T>, states: Var<T>) -> (Var<T>, OutputLayer) {
         match &self.body {
-            Body::Bert(config) => config.head_logits(graph, self.head, states),
-            Body::Llama(config) => config.head_logits(graph, self.head, states),
-            Body::Gpt2(config) => config.head_logits(graph, self.head, states),
-            Body::T5(config) => config.head_logits(graph, states),
+            Body::Bert(config) => config.output(graph, self.head, states),
+            Body::Llama(config) => config.output(self.head, states),
+            Body::Gpt2(config) => config.output(self.head, states),
+            Body::T5(config) => config.output(states),
         }
     }
 

@@ -6,7 +6,7 @@ use ggpo_autograd::{Var, ops};
 use ggpo_tensor::Scalar;
 use ggpo_tensor::attention::AttentionMask;
 
-use super::{Extra, Graph, ParameterSpec, Start, is_in, linear_spec, norm_spec};
+use super::{Extra, Graph, OutputLayer, ParameterSpec, Start, is_in, linear_spec, norm_spec};
 use crate::data::Batch;
 
 /// Shape of a T5 model, under the names of its `config.json`.
@@ -332,18 +332,23 @@ impl T5Config {
         ops::rms_norm(x, &weight, self.layer_norm_epsilon)
     }
 
-    pub(super) fn head_logits<T: Scalar>(&self, graph: &Graph<'_, T>, states: Var<T>) -> Var<T> {
+    /// What the head's last layer reads, and that layer.
+    pub(super) fn output<T: Scalar>(&self, states: Var<T>) -> (Var<T>, OutputLayer) {
         let states = if self.scale_decoder_outputs {
             let factor = 1.0 / (self.d_model as f64).sqrt();
             ops::scale(&states, T::from_f64(factor))
         } else {
             states
         };
-        if self.tie_word_embeddings {
-            ops::linear(&states, &graph.parameter("shared.weight"), None)
+        let layer = if self.tie_word_embeddings {
+            OutputLayer::Tied {
+                table: "shared.weight",
+                bias: None,
+            }
         } else {
-            graph.linear(&states, "lm_head")
-        }
+            OutputLayer::Module("lm_head")
+        };
+        (states, layer)
     }
 }
 

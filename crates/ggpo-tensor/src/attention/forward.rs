@@ -1,0 +1,199 @@
+//! The forward pass.
+
+use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis, s};
+use rayon::prelude::*;
+
+use super::mask::Visible;
+use super::operand::{Operand, take};
+use super::{Attention, BLOCK, KeysAndValues, bias_of_group, bias_view, heads_at_once, parts};
+use super::{scores, view4};
+use crate::raw::dispatch::{self, Kernel};
+use crate::reduce::sum_lanes;
+use crate::softmax::largest;
+use crate::{Scalar, Tensor, tensor};
+
+impl<T: Scalar> Attention<'_, T> {
+    /// Attention of `q` (batch x queries x heads x channels) over `k` and `v`
+    /// (batch x keys x kv_heads x channels): the result, shaped as `q`, and for
+    /// [`backward`](Self::backward) the logarithm of the sum of the exponentials
+    /// of the scores, batch x heads x queries.
+    ///
+    /// # Panics
+    /// If the shapes do not fit, or `heads` is no multiple of `kv_heads`.
+    pub fn forward(&self, q: &Tensor<T>, k: &Tensor<T>, v: &Tensor<T>) -> (Tensor<T>, Vec<T>) {
+        assert_eq!(k.shape(), v.shape(), "attention: keys and values differ");
+        let (k, v) = (view4(k), view4(v));
+        let rows: Vec<KeysAndValues<'_, T>> = (0..k.dim().0)
+            .map(|row| [k, v].map(|x| x.index_axis_move(Axis(0), row)))
+            .collect();
+        self.forward_over(q, &rows)
+    }
+
+    /// [`forward`](Self::forward) where every batch row has keys and values of
+    /// its own, as [`attention_over`](super::attention_over).
+    pub(super) fn forward_over(
+        &self,
+        q: &Tensor<T>,
+        rows: &[KeysAndValues<'_, T>],
+    ) -> (Tensor<T>, Vec<T>) {
+        let q4 = view4(q);
+        let (batch, queries, heads, channels) = q4.dim();
+        assert_eq!(batch, rows.len(), "attention: rows of keys");
+        let kv_heads = rows.first().map_or(heads, |[k, _]| k.dim().1);
+        for [k, v] in rows {
+            let keys = k.dim().0;
+            assert_eq!(k.dim(), v.dim(), "attention: keys and values differ");
+            assert_eq!(
+                k.dim(),
+                (keys, kv_heads, channels),
+                "attention: queries are {:?}, keys of a row {:?}",
+                q.shape(),
+                k.dim()
+            );
+            if let Some(mask) = &self.mask.keys {
+                assert_eq!(mask.dim(), (batch, keys), "attention: shape of the mask");
+            }
+        }
+        assert!(
+            kv_heads > 0 && heads.is_multiple_of(kv_heads),
+            "attention: {heads} heads cannot share {kv_heads} key-value heads"
+        );
+        let group = heads / kv_heads;
+        let longest = rows.iter().map(|[k, _]| k.dim().0).max().unwrap_or(0);
+        let bias = self
+            .bias
+            .map(|bias| bias_view(bias, (heads, queries, longest)));
+
+        let mut out = vec![T::ZERO; q.len()];
+        let mut log_sums = vec![T::ZERO; batch * heads * queries];
+        parts(&mut out, q4.dim(), kv_heads)
+            .into_par_iter()
+            .zip(log_sums.par_chunks_mut((group * queries).max(1)))
+            .with_min_len(heads_at_once(group * queries, longest, channels))
+            .enumerate()
+            .for_each_init(Scratch::default, |scratch, (task, (out, log_sums))| {
+                let (row, kv_head) = (task / kv_heads, task % kv_heads);
+                let [k, v] = rows[row].map(|x| x.index_axis_move(Axis(1), kv_head));
+                let first = kv_head * group;
+                let q = q4.index_axis(Axis(0), row);
+                let bias = bias.map(|bias| {
+                    let missing = longest - k.nrows();
+                    bias_of_group(bias, kv_head, group).slice_move(s![.., .., missing..])
+                });
+                attend(
+                    self.scale,
+                    q.slice(s![.., first..first + group, ..]),
+                    [k, v],
+                    bias,
+                    &self.mask.visible(row, queries, k.nrows()),
+                    (out, log_sums),
+                    scratch,
+                );
+            });
+        (tensor(q.shape(), out), log_sums)
+    }
+}
+
+/// Memory of one thread, reused from head to head.
+struct Scratch<T> {
+    keys: Vec<T>,
+    values: Vec<T>,
+    scores: Vec<T>,
+}
+
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        let [keys, values, scores] = [(); 3].map(|()| Vec::new());
+        Scratch {
+            keys,
+            values,
+            scores,
+        }
+    }
+}
+
+/// The query heads of one key-value head in one batch row: `q` and the result
+/// are queries x heads x channels, `bias` heads x queries x keys.
+fn attend<T: Scalar>(
+    scale: T,
+    q: ArrayView3<'_, T>,
+    [k, v]: [ArrayView2<'_, T>; 2],
+    bias: Option<ArrayView3<'_, T>>,
+    visible: &Visible,
+    (mut out, log_sums): (ArrayViewMut3<'_, T>, &mut [T]),
+    scratch: &mut Scratch<T>,
+) {
+    let (queries, heads, _) = q.dim();
+    let seen = visible.keys_of(queries - 1);
+    let [k, v] = [k, v].map(|x| x.slice_move(s![..seen, ..]));
+    let keys = Operand::transposed(k, queries, &mut scratch.keys);
+    let values = Operand::new(v, queries, &mut scratch.values);
+    for head in 0..heads {
+        let log_sums = log_sums[head * queries..][..queries].chunks_mut(BLOCK);
+        for (first, log_sums) in (0..queries).step_by(BLOCK).zip(log_sums) {
+            let block = first..first + log_sums.len();
+            let width = visible.keys_of(block.end - 1);
+            if width == 0 {
+                log_sums.fill(T::from_f64(f64::INFINITY));
+                continue;
+            }
+            let elements = take(&mut scratch.scores, block.len() * width);
+            let mut p =
+                ArrayViewMut2::from_shape((block.len(), width), elements).expect("queries x keys");
+            let bias = bias.map(|bias| bias.slice_move(s![head, block.clone(), ..width]));
+            let q = q.slice(s![block.clone(), head, ..]);
+            scores(scale, q, &keys, bias, p.view_mut());
+            dispatch::run(Normalise {
+                scores: p.as_slice_mut().expect("contiguous"),
+                width,
+                first,
+                visible,
+                log_sums,
+            });
+            let out = out.slice_mut(s![block, head, ..]);
+            values.product(T::ONE, p.view(), T::ZERO, out);
+        }
+    }
+}
+
+/// Softmax of the scores of a block of queries, and the logarithms of the sums;
+/// plus infinity for a query that sees no key.
+struct Normalise<'a, T> {
+    scores: &'a mut [T],
+    /// Keys of a row of scores.
+    width: usize,
+    /// Number of the first query.
+    first: usize,
+    visible: &'a Visible,
+    log_sums: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel for Normalise<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let lowest = T::from_f64(f64::NEG_INFINITY);
+        let rows = self.scores.chunks_exact_mut(self.width);
+        for ((query, row), log_sum) in (self.first..).zip(rows).zip(self.log_sums) {
+            let (seen, later) = row.split_at_mut(self.visible.keys_of(query));
+            later.fill(T::ZERO);
+            self.visible.hide(seen);
+            let max = largest(seen).unwrap_or(lowest);
+            if max == lowest {
+                seen.fill(T::ZERO);
+                *log_sum = -lowest;
+                continue;
+            }
+            for x in seen.iter_mut() {
+                *x = (*x - max).exp();
+            }
+            let sum = sum_lanes(seen, seen, |x, _| x);
+            let inverse = T::ONE / sum;
+            for x in seen.iter_mut() {
+                *x *= inverse;
+            }
+            *log_sum = max + sum.ln();
+        }
+    }
+}
