@@ -45,8 +45,7 @@ impl Side {
     /// If it cannot be started, or ends before.
     pub fn start(name: &str, mut command: Command) -> Result<Self> {
         let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut process =
-            process.map_err(|error| Error::io(command.get_program(), error))?;
+        let mut process = process.map_err(|error| Error::io(command.get_program(), error))?;
         let answers = process.stdout.take().expect("just piped");
         let mut side = Side {
             name: name.to_owned(),
