@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
+use ggpo_tensor::parallel::zip_update;
 use ggpo_tensor::{Scalar, Tensor};
 
 use crate::saved::{Recipe, Saved};
@@ -237,10 +238,10 @@ impl<T: Scalar> Tape<T> {
 const LEAF: &str = "leaf";
 
 fn accumulate<T: Scalar>(slot: &mut Option<Tensor<T>>, gradient: Tensor<T>) {
-    match slot {
-        None => *slot = Some(gradient),
-        Some(total) => total.zip_mut_with(&gradient, |total, &part| *total += part),
-    }
+    *slot = Some(match slot.take() {
+        None => gradient,
+        Some(total) => zip_update(total, &gradient, |total, part| total + part),
+    });
 }
 
 /// One line per entry: `%7 = linear(%3, %5, constant) [4, 16]`.

@@ -1,7 +1,7 @@
 //! `y = x Phi(x)`; `dx = dy (Phi(x) + x phi(x))`, with the distribution function
 //! Phi and the density phi of the standard normal law.
 
-use ggpo_tensor::parallel::{map, zip_map};
+use ggpo_tensor::parallel::{map, zip_update};
 use ggpo_tensor::{Scalar, Tensor, activation};
 
 use crate::{Operation, Saved, Var};
@@ -16,7 +16,7 @@ impl<T: Scalar> Operation<T> for GeluErf<T> {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
-        let dx = zip_map(&gradient, &self.x.value(), |dy, x| {
+        let dx = zip_update(gradient, &self.x.value(), |dy, x| {
             dy * activation::gelu_erf_slope(x)
         });
         vec![Some(dx)]

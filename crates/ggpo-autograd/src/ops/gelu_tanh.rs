@@ -1,7 +1,7 @@
 //! `y = x / 2 (1 + t)` with `t = tanh(u)`, `u = sqrt(2 / pi) (x + 0.044715 x^3)`;
 //! `dx = dy ((1 + t) / 2 + x / 2 (1 - t^2) du/dx)`.
 
-use ggpo_tensor::parallel::{map, zip_map};
+use ggpo_tensor::parallel::{map, zip_update};
 use ggpo_tensor::{Scalar, Tensor, activation};
 
 use crate::{Operation, Saved, Var};
@@ -16,7 +16,7 @@ impl<T: Scalar> Operation<T> for GeluTanh<T> {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
-        let dx = zip_map(&gradient, &self.x.value(), |dy, x| {
+        let dx = zip_update(gradient, &self.x.value(), |dy, x| {
             dy * activation::gelu_tanh_slope(x)
         });
         vec![Some(dx)]

@@ -11,7 +11,7 @@
 use std::rc::Rc;
 
 use ggpo_tensor::norm::{layer_statistics, normalise};
-use ggpo_tensor::parallel::for_row_pieces;
+use ggpo_tensor::parallel::update_rows;
 use ggpo_tensor::reduce::{accumulate_rows, sum, sum_rows, sum_terms};
 use ggpo_tensor::{Scalar, Tensor, flat, tensor, view2};
 
@@ -31,32 +31,31 @@ impl<T: Scalar> Operation<T> for LayerNorm<T> {
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, needed: &[bool]) -> Vec<Option<Tensor<T>>> {
         let x = self.x.value();
-        vec![
-            needed[0].then(|| input_gradient(&gradient, &x, flat(&self.weight), &self.statistics)),
-            needed[1].then(|| weight_gradient(&gradient, &x, &self.statistics)),
-            needed[2].then(|| tensor(self.weight.shape(), sum_rows(view2(&gradient)))),
-        ]
+        let dw = needed[1].then(|| weight_gradient(&gradient, &x, &self.statistics));
+        let db = needed[2].then(|| tensor(self.weight.shape(), sum_rows(view2(&gradient))));
+        let dx =
+            needed[0].then(|| input_gradient(gradient, &x, flat(&self.weight), &self.statistics));
+        vec![dx, dw, db]
     }
 }
 
+/// dx, in the place of dy where nobody else holds it.
 fn input_gradient<T: Scalar>(
-    dy: &Tensor<T>,
+    dy: Tensor<T>,
     x: &Tensor<T>,
     weight: &[T],
     statistics: &[[T; 2]],
 ) -> Tensor<T> {
-    let shape = dy.shape();
-    let (x, dy) = (flat(x), flat(dy));
+    let x = flat(x);
     let width = weight.len();
     let count = T::from_f64(width as f64);
-    let mut out = vec![T::ZERO; x.len()];
-    for_row_pieces(&mut out, width, |first, rows| {
+    update_rows(dy, width, |first, rows| {
         for (offset, g) in rows.chunks_exact_mut(width).enumerate() {
             let row = first + offset;
             let [mean, inverse] = statistics[row];
-            let (x, dy) = (&x[row * width..][..width], &dy[row * width..][..width]);
-            for ((g, &dy), &weight) in g.iter_mut().zip(dy).zip(weight) {
-                *g = dy * weight;
+            let x = &x[row * width..][..width];
+            for (g, &weight) in g.iter_mut().zip(weight) {
+                *g *= weight;
             }
             let mean_g = sum(g) / count;
             let mean_gz = sum_terms(g, x, |g, x| g * ((x - mean) * inverse)) / count;
@@ -65,8 +64,7 @@ fn input_gradient<T: Scalar>(
                 *g = (*g - mean_g - z * mean_gz) * inverse;
             }
         }
-    });
-    tensor(shape, out)
+    })
 }
 
 /// The sum over the rows of `dy (x - mean) inverse`, for both normalisations.

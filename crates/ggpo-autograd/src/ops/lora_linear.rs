@@ -20,6 +20,7 @@
 use std::sync::Arc;
 
 use ggpo_tensor::dropout::Dropout;
+use ggpo_tensor::parallel::zip_update;
 use ggpo_tensor::reduce::sum_rows;
 use ggpo_tensor::{
     ActingWeight, LowRank, RowPerturbation, Scalar, Tensor, gemm, matmul, matmul_nt, matmul_tn,
@@ -55,7 +56,7 @@ struct LoraLinear<T> {
 impl<T: Scalar> LoraPath<T> {
     fn dropped(&self, x: &Tensor<T>) -> Tensor<T> {
         match &self.dropout {
-            Some(dropout) => dropout.apply(x),
+            Some(dropout) => dropout.apply(x.clone()),
             None => x.clone(),
         }
     }
@@ -121,7 +122,8 @@ impl<T: Scalar> Operation<T> for LoraLinear<T> {
                     g.map_inplace(|g| *g *= path.scaling);
                     let through_path = matmul(g.view(), view2(&a));
                     let through_path = through_path.into_raw_vec_and_offset().0;
-                    dx + dropout.apply(&tensor(&shape, through_path))
+                    let through_path = dropout.apply(tensor(&shape, through_path));
+                    zip_update(dx, &through_path, |dx, part| dx + part)
                 }
             }
         });
@@ -203,7 +205,7 @@ pub fn lora_linear<'a, T: Scalar>(
     let acting = path.acting(weight.view(), a.value(), b.value());
     acting.times_transposed(rows, start(bias, m), y.view_mut());
     if let Some(dropout) = &path.dropout {
-        let dropped = dropout.apply(x.value());
+        let dropped = dropout.apply(x.value().clone());
         let hidden = matmul_nt(view2(&dropped), view2(a.value()));
         let b_t = view2(b.value()).reversed_axes();
         gemm(path.scaling, hidden.view(), b_t, T::ONE, y);

@@ -10,7 +10,7 @@
 use std::rc::Rc;
 
 use ggpo_tensor::norm::{normalise, rms_statistics};
-use ggpo_tensor::parallel::for_row_pieces;
+use ggpo_tensor::parallel::update_rows;
 use ggpo_tensor::reduce::dot;
 use ggpo_tensor::{Scalar, Tensor, flat, tensor};
 
@@ -31,39 +31,37 @@ impl<T: Scalar> Operation<T> for RmsNorm<T> {
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, needed: &[bool]) -> Vec<Option<Tensor<T>>> {
         let x = self.x.value();
-        vec![
-            needed[0].then(|| input_gradient(&gradient, &x, flat(&self.weight), &self.statistics)),
-            needed[1].then(|| weight_gradient(&gradient, &x, &self.statistics)),
-        ]
+        let dw = needed[1].then(|| weight_gradient(&gradient, &x, &self.statistics));
+        let dx =
+            needed[0].then(|| input_gradient(gradient, &x, flat(&self.weight), &self.statistics));
+        vec![dx, dw]
     }
 }
 
+/// dx, in the place of dy where nobody else holds it.
 fn input_gradient<T: Scalar>(
-    dy: &Tensor<T>,
+    dy: Tensor<T>,
     x: &Tensor<T>,
     weight: &[T],
     statistics: &[[T; 2]],
 ) -> Tensor<T> {
-    let shape = dy.shape();
-    let (x, dy) = (flat(x), flat(dy));
+    let x = flat(x);
     let width = weight.len();
     let count = T::from_f64(width as f64);
-    let mut out = vec![T::ZERO; x.len()];
-    for_row_pieces(&mut out, width, |first, rows| {
+    update_rows(dy, width, |first, rows| {
         for (offset, g) in rows.chunks_exact_mut(width).enumerate() {
             let row = first + offset;
             let [_, inverse] = statistics[row];
-            let (x, dy) = (&x[row * width..][..width], &dy[row * width..][..width]);
-            for ((g, &dy), &weight) in g.iter_mut().zip(dy).zip(weight) {
-                *g = dy * weight;
+            let x = &x[row * width..][..width];
+            for (g, &weight) in g.iter_mut().zip(weight) {
+                *g *= weight;
             }
             let mean_gz = dot(g, x) * inverse / count;
             for (g, &x) in g.iter_mut().zip(x) {
                 *g = (*g - x * inverse * mean_gz) * inverse;
             }
         }
-    });
-    tensor(shape, out)
+    })
 }
 
 /// Root-mean-square normalisation over the last axis: `x` is ... x width,

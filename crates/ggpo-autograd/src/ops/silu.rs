@@ -1,6 +1,6 @@
 //! `y = x s` with `s = sigmoid(x)`; `dx = dy s (1 + x (1 - s))`.
 
-use ggpo_tensor::parallel::{map, zip_map};
+use ggpo_tensor::parallel::{map, zip_update};
 use ggpo_tensor::{Scalar, Tensor, activation};
 
 use crate::{Operation, Saved, Var};
@@ -15,7 +15,7 @@ impl<T: Scalar> Operation<T> for Silu<T> {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
-        let dx = zip_map(&gradient, &self.x.value(), |dy, x| {
+        let dx = zip_update(gradient, &self.x.value(), |dy, x| {
             dy * activation::silu_slope(x)
         });
         vec![Some(dx)]

@@ -4,7 +4,7 @@
 //! `silu(gate)` nor its gradient is stored.
 
 use ggpo_tensor::activation::{silu, silu_slope};
-use ggpo_tensor::parallel::{zip_map, zip_map3};
+use ggpo_tensor::parallel::{zip_map, zip_map3, zip_update};
 use ggpo_tensor::{Scalar, Tensor};
 
 use crate::{Operation, Saved, Var};
@@ -26,7 +26,7 @@ impl<T: Scalar> Operation<T> for Swiglu<T> {
                 dy * up * silu_slope(gate)
             })
         });
-        let dup = needed[1].then(|| zip_map(&dy, &gate, |dy, gate| dy * silu(gate)));
+        let dup = needed[1].then(|| zip_update(dy, &gate, |dy, gate| dy * silu(gate)));
         vec![dgate, dup]
     }
 }

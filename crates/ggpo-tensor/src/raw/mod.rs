@@ -1,8 +1,9 @@
 //! The only module of the workspace that may contain `unsafe` code.
 //!
-//! Three things cannot be had without it: calling `matrixmultiply`, whose
+//! Four things cannot be had without it: calling `matrixmultiply`, whose
 //! interface is raw pointers with strides, calling a function compiled for
-//! CPU features that were detected at run time, and mapping a file into memory.
+//! CPU features that were detected at run time, mapping a file into memory, and
+//! memory that is written by several threads before anything is read from it.
 //! Every block states why it is sound; everything exported from here is safe.
 #![allow(unsafe_code)]
 
@@ -10,5 +11,6 @@ pub(crate) mod dispatch;
 pub(crate) mod gemm;
 pub(crate) mod mapped;
 pub(crate) mod memory;
+pub(crate) mod pieces;
 pub(crate) mod probe;
 pub(crate) mod sgemm;
