@@ -23,11 +23,14 @@
 //!   backward, and its gradient check in `f64`.
 //! * An operation without backward cannot be written: [`Operation`] asks for it.
 //! * Nothing is recorded, and no gradient calculated, for what needs none.
-//! * Saved values are dropped as soon as the backward pass has used them.
+//! * Saved values are dropped as soon as the backward pass has used them, and
+//!   what is cheap to calculate again is not saved: see [`Saved`].
 
 mod gradcheck;
 pub mod ops;
+mod saved;
 mod tape;
 
 pub use gradcheck::{GradcheckError, gradcheck, gradcheck_within};
+pub use saved::{Recipe, Saved};
 pub use tape::{Gradients, Operation, Tape, Var};

@@ -4,7 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
+use ggpo_tensor::parallel::zip_update;
 use ggpo_tensor::{Scalar, Tensor};
+
+use crate::saved::{Recipe, Saved};
 
 /// What an operation does when the tape is read backwards.
 ///
@@ -58,6 +61,8 @@ impl<T: Scalar> Default for Tape<T> {
 /// handle or an operation's saved state does.
 pub struct Var<T> {
     value: Tensor<T>,
+    /// How to make the value again, if that is cheap.
+    recipe: Option<Rc<Recipe<T>>>,
     index: Option<Index>,
     tape: Tape<T>,
 }
@@ -66,6 +71,7 @@ impl<T: Scalar> Clone for Var<T> {
     fn clone(&self) -> Self {
         Var {
             value: self.value.clone(),
+            recipe: self.recipe.clone(),
             index: self.index,
             tape: self.tape.clone(),
         }
@@ -222,6 +228,7 @@ impl<T: Scalar> Tape<T> {
     fn var(&self, value: Tensor<T>, index: Option<Index>) -> Var<T> {
         Var {
             value,
+            recipe: None,
             index,
             tape: self.clone(),
         }
@@ -231,10 +238,10 @@ impl<T: Scalar> Tape<T> {
 const LEAF: &str = "leaf";
 
 fn accumulate<T: Scalar>(slot: &mut Option<Tensor<T>>, gradient: Tensor<T>) {
-    match slot {
-        None => *slot = Some(gradient),
-        Some(total) => total.zip_mut_with(&gradient, |total, &part| *total += part),
-    }
+    *slot = Some(match slot.take() {
+        None => gradient,
+        Some(total) => zip_update(total, &gradient, |total, part| total + part),
+    });
 }
 
 /// One line per entry: `%7 = linear(%3, %5, constant) [4, 16]`.
@@ -264,6 +271,22 @@ impl<T: Scalar> Var<T> {
     /// The value.
     pub fn value(&self) -> &Tensor<T> {
         &self.value
+    }
+
+    /// What an operation keeps of the value for its backward pass.
+    pub fn saved(&self) -> Saved<T> {
+        match &self.recipe {
+            Some(recipe) => Saved::Recomputed(Rc::clone(recipe)),
+            None => Saved::Kept(self.value.clone()),
+        }
+    }
+
+    /// The same variable, of whose value others save only how to `make` it
+    /// again: with the same bits, cheaply, and from nothing but what its
+    /// operation saves. A constant has no operation and stays as it is.
+    pub fn recomputed(mut self, make: impl Fn() -> Tensor<T> + 'static) -> Self {
+        self.recipe = self.needs_gradient().then(|| Recipe::new(make));
+        self
     }
 
     /// The shape of the value.

@@ -129,6 +129,80 @@ fn what_an_operation_saved_is_free_after_the_backward_pass() {
     assert!(saved.try_into_owned_nocopy().is_ok());
 }
 
+/// Variables whose value is cheap to make again, by the name of their operation.
+fn recomputed(tape: &Tape<f32>) -> Vec<(&'static str, Var<f32>)> {
+    let [x, y] = [0.1, 0.2].map(|shift| scattered(tape, &[64, 300], shift));
+    let [w, b] = [0.3, 0.4].map(|shift| scattered(tape, &[300], shift));
+    let gelu = ops::gelu_erf(&x);
+    vec![
+        ("reshape", ops::reshape(&gelu, &[300, 64])),
+        ("gelu_erf", gelu),
+        ("gelu_tanh", ops::gelu_tanh(&x)),
+        ("silu", ops::silu(&x)),
+        ("swiglu", ops::swiglu(&x, &y)),
+        ("mul", ops::mul(&x, &y)),
+        ("layer_norm", ops::layer_norm(&x, &w, &b, 1e-5)),
+        ("rms_norm", ops::rms_norm(&x, &w, 1e-6)),
+    ]
+}
+
+#[test]
+fn what_is_cheap_to_make_again_is_not_held_by_the_tape() {
+    let tape = Tape::new();
+    for (name, x) in recomputed(&tape) {
+        let inputs = *x.shape().last().unwrap();
+        let [w, a] = [0.5, 0.6].map(|shift| scattered(&tape, &[8, inputs], shift));
+        let b = scattered(&tape, &[8, 8], 0.7);
+        let path = ops::LoraPath {
+            scaling: 1.0,
+            dropout: None,
+            noise: None,
+        };
+        let loss = ops::sum(&ops::add(
+            &ops::linear(&x, &w, None),
+            &ops::lora_linear(&x, &w, None, &a, &b, path),
+        ));
+        let value = x.value().clone();
+        drop(x);
+        let free = value.try_into_owned_nocopy().is_ok();
+        assert!(
+            free,
+            "{name}: linear and lora_linear saved only how to make it"
+        );
+        tape.backward(&loss);
+    }
+}
+
+#[test]
+fn a_value_made_again_has_the_same_bits_and_is_made_once() {
+    let tape = Tape::new();
+    for (name, x) in recomputed(&tape) {
+        let saved = [x.saved(), x.saved()];
+        let first = x.value().clone();
+        drop(x);
+        let [again, other] = saved.each_ref().map(|saved| saved.value());
+        assert_ne!(again.as_ptr(), first.as_ptr(), "{name}");
+        assert_eq!(again.as_ptr(), other.as_ptr(), "{name}");
+        assert!(
+            again
+                .iter()
+                .zip(&first)
+                .all(|(a, b)| a.to_bits() == b.to_bits()),
+            "{name}"
+        );
+        drop((other, saved));
+        assert!(again.try_into_owned_nocopy().is_ok(), "{name}");
+    }
+}
+
+/// A constant is on no tape, so what it was made from is not held for it.
+#[test]
+fn a_constant_is_kept() {
+    let tape = Tape::new();
+    let x = ops::gelu_erf(&tape.constant(vector(&[1.0])));
+    assert_eq!(x.saved().value().as_ptr(), x.value().as_ptr());
+}
+
 /// The identity, whose backward pass looks whether nobody else holds a buffer.
 struct Witness {
     buffer: Tensor<f64>,

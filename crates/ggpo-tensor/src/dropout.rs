@@ -1,9 +1,9 @@
 //! Dropout whose mask is a function of a random stream, and never stored.
 
-use crate::parallel::for_row_pieces;
+use crate::parallel::update_rows;
 use crate::random::Stream;
 use crate::raw::dispatch::{self, Kernel};
-use crate::{Scalar, Tensor, flat, tensor};
+use crate::{Scalar, Tensor};
 
 /// A dropout mask: element i of an array is kept if the stream's uniform
 /// number i is at least the probability, and then divided by the probability of
@@ -32,10 +32,9 @@ impl Dropout {
 
     /// The product with the mask. It is linear in `x`, so the gradient of the
     /// input is this same function of the gradient of the output.
-    pub fn apply<T: Scalar>(&self, x: &Tensor<T>) -> Tensor<T> {
+    pub fn apply<T: Scalar>(&self, x: Tensor<T>) -> Tensor<T> {
         let scale = T::from_f64(1.0 / (1.0 - f64::from(self.probability)));
-        let mut out = flat(x).to_vec();
-        for_row_pieces(&mut out, 1, |first, piece| {
+        update_rows(x, 1, |first, piece| {
             let mut uniform = [0.0_f32; BLOCK];
             for (block, out) in piece.chunks_mut(BLOCK).enumerate() {
                 let uniform = &mut uniform[..out.len()];
@@ -48,8 +47,7 @@ impl Dropout {
                     scale,
                 });
             }
-        });
-        tensor(x.shape(), out)
+        })
     }
 }
 

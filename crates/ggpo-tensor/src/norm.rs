@@ -1,6 +1,6 @@
 //! Statistics of the two normalisations, one pair of numbers per row.
 
-use crate::parallel::{for_costly_row_pieces, for_row_pieces};
+use crate::parallel::{for_costly_row_pieces, new_rows};
 use crate::raw::dispatch::{self, Kernel};
 use crate::reduce::sum_lanes;
 use crate::{Scalar, Tensor, flat, tensor};
@@ -71,8 +71,7 @@ pub fn normalise<T: Scalar>(
     let width = weight.len();
     assert_eq!(x.shape().last(), Some(&width), "norm: length of the weight");
     let source = flat(x);
-    let mut out = vec![T::ZERO; source.len()];
-    for_row_pieces(&mut out, width, |first, out| {
+    let out = new_rows(source.len(), width, |first, out: &mut [T]| {
         dispatch::run(Normalise {
             rows: &source[first * width..][..out.len()],
             statistics: &statistics[first..][..out.len() / width],

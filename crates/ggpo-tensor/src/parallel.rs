@@ -9,6 +9,7 @@
 use rayon::prelude::*;
 
 use crate::raw::dispatch::{self, Kernel};
+use crate::raw::pieces::vec_of_pieces;
 use crate::{Scalar, Tensor, flat, tensor};
 
 /// Elements per piece of an elementwise loop: a few microseconds of work.
@@ -45,18 +46,63 @@ pub fn for_costly_row_pieces<T: Send, F>(out: &mut [T], width: usize, cost: usiz
 where
     F: Fn(usize, &mut [T]) + Sync,
 {
-    assert!(
-        width > 0 && out.len().is_multiple_of(width),
-        "{} elements are not rows of {width}",
-        out.len()
-    );
-    let rows = (PIECE / cost.max(1)).max(1);
+    let rows = rows_of_a_piece(out.len(), width, cost);
     if out.len() <= rows * width {
         return dispatch::run(Piece(&work, 0, out));
     }
     out.par_chunks_mut(rows * width)
         .enumerate()
         .for_each(|(piece, chunk)| dispatch::run(Piece(&work, piece * rows, chunk)));
+}
+
+/// A vector of `len` elements that `work` writes as in [`for_row_pieces`]. It
+/// finds zeros, but these were only ever written to cache.
+///
+/// # Panics
+/// As [`for_row_pieces`].
+pub fn new_rows<T: Scalar, F>(len: usize, width: usize, work: F) -> Vec<T>
+where
+    F: Fn(usize, &mut [T]) + Sync,
+{
+    let rows = rows_of_a_piece(len, width, width);
+    vec_of_pieces(len, rows * width, T::ZERO, |piece, elements| {
+        dispatch::run(Piece(&work, piece * rows, elements));
+    })
+}
+
+/// Calls `work` on the elements of `x` as [`for_row_pieces`]: in place if nobody
+/// else holds them, else on a copy.
+///
+/// # Panics
+/// As [`for_row_pieces`].
+pub fn update_rows<T: Scalar, F>(x: Tensor<T>, width: usize, work: F) -> Tensor<T>
+where
+    F: Fn(usize, &mut [T]) + Sync,
+{
+    match x.try_into_owned_nocopy() {
+        Ok(mut x) => {
+            let elements = x.as_slice_mut().expect("tensors are in standard layout");
+            for_row_pieces(elements, width, work);
+            x.into_shared()
+        }
+        Err(x) => {
+            let source = flat(&x);
+            let out = new_rows(source.len(), width, |first, rows| {
+                rows.copy_from_slice(&source[first * width..][..rows.len()]);
+                work(first, rows);
+            });
+            tensor(x.shape(), out)
+        }
+    }
+}
+
+/// Rows of `width` elements, each as much work as `cost` elements, of a piece.
+fn rows_of_a_piece(len: usize, width: usize, cost: usize) -> usize {
+    assert!(
+        width > 0 && len.is_multiple_of(width),
+        "{len} elements are not rows of {width}"
+    );
+    (PIECE / cost.max(1)).max(1)
 }
 
 /// Work on some rows, of which the first has the given number.
@@ -86,6 +132,24 @@ pub fn zip_map<T: Scalar>(x: &Tensor<T>, y: &Tensor<T>, f: impl Fn(T, T) -> T + 
     elementwise([x, y, y], |x, y, _| f(x, y))
 }
 
+/// [`zip_map`] whose result takes the place of `x` where nobody else holds it.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn zip_update<T: Scalar>(
+    x: Tensor<T>,
+    y: &Tensor<T>,
+    f: impl Fn(T, T) -> T + Sync,
+) -> Tensor<T> {
+    assert_eq!(x.shape(), y.shape(), "elementwise operation on two shapes");
+    let y = flat(y);
+    update_rows(x, 1, |first, x| {
+        for (x, &y) in x.iter_mut().zip(&y[first..]) {
+            *x = f(*x, y);
+        }
+    })
+}
+
 /// `f` of every triple of elements of three tensors of the same shape.
 ///
 /// # Panics
@@ -109,8 +173,7 @@ pub fn zip_map3<T: Scalar>(
 /// `f` of every triple of elements. An operand that `f` ignores costs nothing.
 fn elementwise<T: Scalar>(operands: [&Tensor<T>; 3], f: impl Fn(T, T, T) -> T + Sync) -> Tensor<T> {
     let sources = operands.map(flat);
-    let mut out = vec![T::ZERO; sources[0].len()];
-    for_row_pieces(&mut out, 1, |first, out| {
+    let out = new_rows(sources[0].len(), 1, |first, out: &mut [T]| {
         let sources = sources.map(|source| &source[first..][..out.len()]);
         dispatch::run(Elementwise {
             sources,
@@ -137,5 +200,42 @@ impl<T: Scalar, F: Fn(T, T, T) -> T> Kernel for Elementwise<'_, T, F> {
         for (((out, &x), &y), &z) in self.out.iter_mut().zip(x).zip(y).zip(z) {
             *out = (self.f)(x, y, z);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(len: usize) -> Tensor<f64> {
+        tensor(&[len], (0..len).map(|i| i as f64).collect())
+    }
+
+    #[test]
+    fn an_update_is_in_place_exactly_if_nobody_else_holds_the_elements() {
+        for len in [0, 1, PIECE - 1, PIECE, 3 * PIECE + 5] {
+            let y = count(len);
+            let expected = zip_map(&y, &y, |x, y| 2.0 * x + y);
+            let x = count(len);
+            let (place, held) = (x.as_ptr(), x.clone());
+            let copied = zip_update(x, &y, |x, y| 2.0 * x + y);
+            assert_eq!(held, y);
+            assert_eq!(copied, expected);
+            let updated = zip_update(held, &y, |x, y| 2.0 * x + y);
+            assert_eq!(updated, expected);
+            assert!(len == 0 || updated.as_ptr() == place);
+        }
+    }
+
+    #[test]
+    fn new_rows_begin_with_zeros_and_know_their_number() {
+        let out = new_rows(3 * 6000, 3, |first, rows: &mut [f64]| {
+            for (row, elements) in (first..).zip(rows.chunks_exact_mut(3)) {
+                assert_eq!(*elements, [0.0; 3]);
+                elements.fill(row as f64);
+            }
+        });
+        let expected = (0..6000).flat_map(|row| [row as f64; 3]);
+        assert!(out.into_iter().eq(expected));
     }
 }

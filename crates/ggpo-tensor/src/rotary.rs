@@ -3,9 +3,9 @@
 //! Channel c is paired with channel `c + channels / 2`; the pair at position t
 //! is turned by the angle `t / theta^(2 c / channels)`.
 
-use crate::parallel::for_row_pieces;
+use crate::parallel::update_rows;
 use crate::raw::dispatch::{self, Kernel};
-use crate::{Scalar, Tensor, flat, tensor};
+use crate::{Scalar, Tensor};
 
 /// The rotation angles of every position: `angles[t * half + c]`, in radians.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ impl RotaryTable {
     /// # Panics
     /// If the shape is not of four axes with the table's channels, `first` has
     /// another length than the batch, or a position is beyond the table.
-    pub fn turn<T: Scalar>(&self, x: &Tensor<T>, first: &[usize], inverse: bool) -> Tensor<T> {
+    pub fn turn<T: Scalar>(&self, x: Tensor<T>, first: &[usize], inverse: bool) -> Tensor<T> {
         let &[batch, time, heads, channels] = x.shape() else {
             panic!("rotary embedding of shape {:?}", x.shape())
         };
@@ -63,8 +63,7 @@ impl RotaryTable {
             self.positions()
         );
         let sign = if inverse { -1.0 } else { 1.0 };
-        let mut out = flat(x).to_vec();
-        for_row_pieces(&mut out, channels.max(1), |first_row, rows| {
+        update_rows(x, channels.max(1), |first_row, rows| {
             dispatch::run(Turn {
                 table: self,
                 position: |row| {
@@ -74,8 +73,7 @@ impl RotaryTable {
                 sign,
                 rows,
             });
-        });
-        tensor(x.shape(), out)
+        })
     }
 }
 

@@ -13,10 +13,12 @@ impl<T: Scalar> Operation<T> for Add {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, needed: &[bool]) -> Vec<Option<Tensor<T>>> {
-        needed
-            .iter()
-            .map(|&needed| needed.then(|| gradient.clone()))
-            .collect()
+        // The only one to get the gradient may calculate in its place.
+        match *needed {
+            [true, true] => vec![Some(gradient.clone()), Some(gradient)],
+            [true, _] => vec![Some(gradient), None],
+            _ => vec![None, Some(gradient)],
+        }
     }
 }
 

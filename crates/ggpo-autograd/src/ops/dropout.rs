@@ -18,13 +18,13 @@ impl<T: Scalar> Operation<T> for Dropped {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
-        vec![Some(self.dropout.apply(&gradient))]
+        vec![Some(self.dropout.apply(gradient))]
     }
 }
 
 /// Sets the elements to 0 that the mask drops and scales up the others.
 pub fn dropout<T: Scalar>(x: &Var<T>, dropout: Dropout) -> Var<T> {
-    let value = dropout.apply(x.value());
+    let value = dropout.apply(x.value().clone());
     x.tape().record(&[x], value, || Dropped { dropout })
 }
 

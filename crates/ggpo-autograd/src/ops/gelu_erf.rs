@@ -1,13 +1,13 @@
 //! `y = x Phi(x)`; `dx = dy (Phi(x) + x phi(x))`, with the distribution function
 //! Phi and the density phi of the standard normal law.
 
-use ggpo_tensor::parallel::{map, zip_map};
+use ggpo_tensor::parallel::{map, zip_update};
 use ggpo_tensor::{Scalar, Tensor, activation};
 
-use crate::{Operation, Var};
+use crate::{Operation, Saved, Var};
 
 struct GeluErf<T> {
-    x: Tensor<T>,
+    x: Saved<T>,
 }
 
 impl<T: Scalar> Operation<T> for GeluErf<T> {
@@ -16,7 +16,7 @@ impl<T: Scalar> Operation<T> for GeluErf<T> {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
-        let dx = zip_map(&gradient, &self.x, |dy, x| {
+        let dx = zip_update(gradient, &self.x.value(), |dy, x| {
             dy * activation::gelu_erf_slope(x)
         });
         vec![Some(dx)]
@@ -26,9 +26,10 @@ impl<T: Scalar> Operation<T> for GeluErf<T> {
 /// The Gaussian error linear unit, exact form.
 pub fn gelu_erf<T: Scalar>(x: &Var<T>) -> Var<T> {
     let value = map(x.value(), activation::gelu_erf);
-    x.tape().record(&[x], value, || GeluErf {
-        x: x.value().clone(),
-    })
+    let saved = x.saved();
+    x.tape()
+        .record(&[x], value, || GeluErf { x: x.saved() })
+        .recomputed(move || map(&saved.value(), activation::gelu_erf))
 }
 
 #[cfg(test)]

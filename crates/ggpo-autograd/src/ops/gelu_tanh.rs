@@ -1,13 +1,13 @@
 //! `y = x / 2 (1 + t)` with `t = tanh(u)`, `u = sqrt(2 / pi) (x + 0.044715 x^3)`;
 //! `dx = dy ((1 + t) / 2 + x / 2 (1 - t^2) du/dx)`.
 
-use ggpo_tensor::parallel::{map, zip_map};
+use ggpo_tensor::parallel::{map, zip_update};
 use ggpo_tensor::{Scalar, Tensor, activation};
 
-use crate::{Operation, Var};
+use crate::{Operation, Saved, Var};
 
 struct GeluTanh<T> {
-    x: Tensor<T>,
+    x: Saved<T>,
 }
 
 impl<T: Scalar> Operation<T> for GeluTanh<T> {
@@ -16,7 +16,7 @@ impl<T: Scalar> Operation<T> for GeluTanh<T> {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
-        let dx = zip_map(&gradient, &self.x, |dy, x| {
+        let dx = zip_update(gradient, &self.x.value(), |dy, x| {
             dy * activation::gelu_tanh_slope(x)
         });
         vec![Some(dx)]
@@ -26,9 +26,10 @@ impl<T: Scalar> Operation<T> for GeluTanh<T> {
 /// The Gaussian error linear unit, in its approximation by tanh.
 pub fn gelu_tanh<T: Scalar>(x: &Var<T>) -> Var<T> {
     let value = map(x.value(), activation::gelu_tanh);
-    x.tape().record(&[x], value, || GeluTanh {
-        x: x.value().clone(),
-    })
+    let saved = x.saved();
+    x.tape()
+        .record(&[x], value, || GeluTanh { x: x.saved() })
+        .recomputed(move || map(&saved.value(), activation::gelu_tanh))
 }
 
 #[cfg(test)]

@@ -8,44 +8,20 @@
 //! dw = sum over the rows of dy z      db = sum over the rows of dy
 //! ```
 
+use std::rc::Rc;
+
 use ggpo_tensor::norm::{layer_statistics, normalise};
-use ggpo_tensor::parallel::for_row_pieces;
+use ggpo_tensor::parallel::update_rows;
 use ggpo_tensor::reduce::{accumulate_rows, sum, sum_rows, sum_terms};
 use ggpo_tensor::{Scalar, Tensor, flat, tensor, view2};
 
-use crate::{Operation, Var};
+use crate::{Operation, Saved, Var};
 
 struct LayerNorm<T> {
-    x: Tensor<T>,
+    x: Saved<T>,
     weight: Tensor<T>,
     /// Per row: mean and inverse deviation.
-    statistics: Vec<[T; 2]>,
-}
-
-impl<T: Scalar> LayerNorm<T> {
-    fn input_gradient(&self, dy: &[T]) -> Tensor<T> {
-        let (x, weight) = (flat(&self.x), flat(&self.weight));
-        let width = weight.len();
-        let count = T::from_f64(width as f64);
-        let mut out = vec![T::ZERO; x.len()];
-        for_row_pieces(&mut out, width, |first, rows| {
-            for (offset, g) in rows.chunks_exact_mut(width).enumerate() {
-                let row = first + offset;
-                let [mean, inverse] = self.statistics[row];
-                let (x, dy) = (&x[row * width..][..width], &dy[row * width..][..width]);
-                for ((g, &dy), &weight) in g.iter_mut().zip(dy).zip(weight) {
-                    *g = dy * weight;
-                }
-                let mean_g = sum(g) / count;
-                let mean_gz = sum_terms(g, x, |g, x| g * ((x - mean) * inverse)) / count;
-                for (g, &x) in g.iter_mut().zip(x) {
-                    let z = (x - mean) * inverse;
-                    *g = (*g - mean_g - z * mean_gz) * inverse;
-                }
-            }
-        });
-        tensor(self.x.shape(), out)
-    }
+    statistics: Rc<[[T; 2]]>,
 }
 
 impl<T: Scalar> Operation<T> for LayerNorm<T> {
@@ -54,12 +30,41 @@ impl<T: Scalar> Operation<T> for LayerNorm<T> {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, needed: &[bool]) -> Vec<Option<Tensor<T>>> {
-        vec![
-            needed[0].then(|| self.input_gradient(flat(&gradient))),
-            needed[1].then(|| weight_gradient(&gradient, &self.x, &self.statistics)),
-            needed[2].then(|| tensor(self.weight.shape(), sum_rows(view2(&gradient)))),
-        ]
+        let x = self.x.value();
+        let dw = needed[1].then(|| weight_gradient(&gradient, &x, &self.statistics));
+        let db = needed[2].then(|| tensor(self.weight.shape(), sum_rows(view2(&gradient))));
+        let dx =
+            needed[0].then(|| input_gradient(gradient, &x, flat(&self.weight), &self.statistics));
+        vec![dx, dw, db]
     }
+}
+
+/// dx, in the place of dy where nobody else holds it.
+fn input_gradient<T: Scalar>(
+    dy: Tensor<T>,
+    x: &Tensor<T>,
+    weight: &[T],
+    statistics: &[[T; 2]],
+) -> Tensor<T> {
+    let x = flat(x);
+    let width = weight.len();
+    let count = T::from_f64(width as f64);
+    update_rows(dy, width, |first, rows| {
+        for (offset, g) in rows.chunks_exact_mut(width).enumerate() {
+            let row = first + offset;
+            let [mean, inverse] = statistics[row];
+            let x = &x[row * width..][..width];
+            for (g, &weight) in g.iter_mut().zip(weight) {
+                *g *= weight;
+            }
+            let mean_g = sum(g) / count;
+            let mean_gz = sum_terms(g, x, |g, x| g * ((x - mean) * inverse)) / count;
+            for (g, &x) in g.iter_mut().zip(x) {
+                let z = (x - mean) * inverse;
+                *g = (*g - mean_g - z * mean_gz) * inverse;
+            }
+        }
+    })
 }
 
 /// The sum over the rows of `dy (x - mean) inverse`, for both normalisations.
@@ -88,14 +93,17 @@ pub(super) fn weight_gradient<T: Scalar>(
 pub fn layer_norm<T: Scalar>(x: &Var<T>, weight: &Var<T>, bias: &Var<T>, eps: f64) -> Var<T> {
     assert_eq!(weight.shape(), bias.shape(), "layer_norm: weight and bias");
     assert_eq!(weight.shape().len(), 1, "layer_norm: axes of the weight");
-    let statistics = layer_statistics(x.value(), eps);
-    let (w, b) = (flat(weight.value()), flat(bias.value()));
-    let value = normalise(x.value(), &statistics, w, Some(b));
-    x.tape().record(&[x, weight, bias], value, || LayerNorm {
-        x: x.value().clone(),
-        weight: weight.value().clone(),
-        statistics,
-    })
+    let statistics: Rc<[_]> = layer_statistics(x.value(), eps).into();
+    let (w, b) = (weight.value().clone(), bias.value().clone());
+    let value = normalise(x.value(), &statistics, flat(&w), Some(flat(&b)));
+    let (saved, same) = (x.saved(), Rc::clone(&statistics));
+    x.tape()
+        .record(&[x, weight, bias], value, || LayerNorm {
+            x: x.saved(),
+            weight: weight.value().clone(),
+            statistics,
+        })
+        .recomputed(move || normalise(&saved.value(), &same, flat(&w), Some(flat(&b))))
 }
 
 #[cfg(test)]

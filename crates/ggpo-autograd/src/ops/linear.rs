@@ -9,11 +9,11 @@ use ndarray::{Array2, ArrayViewMut2};
 
 use super::Weight;
 use super::weight::SavedWeight;
-use crate::{Operation, Var};
+use crate::{Operation, Saved, Var};
 
 struct Linear<T> {
     /// Saved only if the weight needs a gradient.
-    x: Option<Tensor<T>>,
+    x: Option<Saved<T>>,
     weight: SavedWeight<T>,
     input_shape: Vec<usize>,
 }
@@ -33,7 +33,7 @@ impl<T: Scalar> Operation<T> for Linear<T> {
         });
         let dw = needed[1].then(|| {
             let x = self.x.as_ref().expect("saved for the weight's gradient");
-            matmul_tn(dy, view2(x)).into_dyn().into_shared()
+            matmul_tn(dy, view2(&x.value())).into_dyn().into_shared()
         });
         let mut gradients = vec![dx, dw];
         if let Some(&bias) = needed.get(2) {
@@ -74,7 +74,7 @@ pub fn linear<'a, T: Scalar>(
     let mut inputs = vec![x, &weight_input];
     inputs.extend(bias);
     x.tape().record(&inputs, tensor(&shape, out), || Linear {
-        x: weight.needs_gradient().then(|| x.value().clone()),
+        x: weight.needs_gradient().then(|| x.saved()),
         weight: weight.saved(),
         input_shape: x.shape().to_vec(),
     })

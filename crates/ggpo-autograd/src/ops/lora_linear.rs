@@ -20,6 +20,7 @@
 use std::sync::Arc;
 
 use ggpo_tensor::dropout::Dropout;
+use ggpo_tensor::parallel::zip_update;
 use ggpo_tensor::reduce::sum_rows;
 use ggpo_tensor::{
     ActingWeight, LowRank, RowPerturbation, Scalar, Tensor, gemm, matmul, matmul_nt, matmul_tn,
@@ -31,7 +32,7 @@ use rayon::prelude::*;
 use super::Weight;
 use super::linear::start;
 use super::weight::SavedWeight;
-use crate::{Operation, Var};
+use crate::{Operation, Saved, Var};
 
 /// How the low-rank path and the noise of a layer act in one step.
 #[derive(Debug, Clone)]
@@ -46,7 +47,7 @@ pub struct LoraPath<T> {
 
 struct LoraLinear<T> {
     path: LoraPath<T>,
-    x: Tensor<T>,
+    x: Saved<T>,
     weight: SavedWeight<T>,
     a: Tensor<T>,
     b: Tensor<T>,
@@ -55,7 +56,7 @@ struct LoraLinear<T> {
 impl<T: Scalar> LoraPath<T> {
     fn dropped(&self, x: &Tensor<T>) -> Tensor<T> {
         match &self.dropout {
-            Some(dropout) => dropout.apply(x),
+            Some(dropout) => dropout.apply(x.clone()),
             None => x.clone(),
         }
     }
@@ -94,24 +95,7 @@ impl<T: Scalar> Operation<T> for LoraLinear<T> {
             b,
         } = *self;
         let dy = view2(&gradient);
-        let dx = needed[0].then(|| {
-            let mut dx = vec![T::ZERO; x.len()];
-            let out = ArrayViewMut2::from_shape((dy.nrows(), a.shape()[1]), &mut dx);
-            let mut acting = path.acting(weight.view(), &a, &b);
-            acting.noise = acting.noise.filter(|noise| noise.in_backward());
-            acting.times(dy, T::ZERO, out.expect("tokens x in"));
-            let dx = tensor(x.shape(), dx);
-            match &path.dropout {
-                None => dx,
-                Some(dropout) => {
-                    let mut g = matmul(dy, view2(&b));
-                    g.map_inplace(|g| *g *= path.scaling);
-                    let through_path = matmul(g.view(), view2(&a));
-                    let through_path = through_path.into_raw_vec_and_offset().0;
-                    dx + dropout.apply(&tensor(x.shape(), through_path))
-                }
-            }
-        });
+        let x = x.into_value();
         let dw = needed[1].then(|| shared(matmul_tn(dy, view2(&x))));
         let [da, db] = match needed[2] || needed[3] {
             true => {
@@ -121,6 +105,28 @@ impl<T: Scalar> Operation<T> for LoraLinear<T> {
             }
             false => [None, None],
         };
+        // The gradient of x takes as much memory as x: that is free from here on.
+        let shape = x.shape().to_vec();
+        drop(x);
+        let dx = needed[0].then(|| {
+            let mut dx = vec![T::ZERO; dy.nrows() * a.shape()[1]];
+            let out = ArrayViewMut2::from_shape((dy.nrows(), a.shape()[1]), &mut dx);
+            let mut acting = path.acting(weight.view(), &a, &b);
+            acting.noise = acting.noise.filter(|noise| noise.in_backward());
+            acting.times(dy, T::ZERO, out.expect("tokens x in"));
+            let dx = tensor(&shape, dx);
+            match &path.dropout {
+                None => dx,
+                Some(dropout) => {
+                    let mut g = matmul(dy, view2(&b));
+                    g.map_inplace(|g| *g *= path.scaling);
+                    let through_path = matmul(g.view(), view2(&a));
+                    let through_path = through_path.into_raw_vec_and_offset().0;
+                    let through_path = dropout.apply(tensor(&shape, through_path));
+                    zip_update(dx, &through_path, |dx, part| dx + part)
+                }
+            }
+        });
         let mut gradients = vec![dx, dw, da.filter(|_| needed[2]), db.filter(|_| needed[3])];
         if let Some(&bias) = needed.get(4) {
             gradients.push(bias.then(|| tensor(&[dy.ncols()], sum_rows(dy))));
@@ -199,7 +205,7 @@ pub fn lora_linear<'a, T: Scalar>(
     let acting = path.acting(weight.view(), a.value(), b.value());
     acting.times_transposed(rows, start(bias, m), y.view_mut());
     if let Some(dropout) = &path.dropout {
-        let dropped = dropout.apply(x.value());
+        let dropped = dropout.apply(x.value().clone());
         let hidden = matmul_nt(view2(&dropped), view2(a.value()));
         let b_t = view2(b.value()).reversed_axes();
         gemm(path.scaling, hidden.view(), b_t, T::ONE, y);
@@ -213,7 +219,7 @@ pub fn lora_linear<'a, T: Scalar>(
     x.tape()
         .record(&inputs, tensor(&shape, out), || LoraLinear {
             path,
-            x: x.value().clone(),
+            x: x.saved(),
             weight: weight.saved(),
             a: a.value().clone(),
             b: b.value().clone(),

@@ -7,12 +7,12 @@ use ggpo_tensor::{Scalar, Tensor, flat, matmul as product, matmul_batched};
 use ggpo_tensor::{matmul_nt, matmul_tn, tensor, view2};
 use ndarray::{Array, ArrayView3, Dimension};
 
-use crate::{Operation, Var};
+use crate::{Operation, Saved, Var};
 
 /// Each factor is saved only if the other one needs a gradient.
 struct Matmul<T> {
-    a: Option<Tensor<T>>,
-    b: Option<Tensor<T>>,
+    a: Option<Saved<T>>,
+    b: Option<Saved<T>>,
     a_shape: Vec<usize>,
     b_shape: Vec<usize>,
 }
@@ -31,6 +31,7 @@ impl<T: Scalar> Operation<T> for Matmul<T> {
         } = *self;
         let shared = b_shape.len() == 2;
         let da = b.map(|b| {
+            let b = b.value();
             if shared {
                 with_shape(&a_shape, matmul_nt(view2(&gradient), view2(&b)))
             } else {
@@ -39,6 +40,7 @@ impl<T: Scalar> Operation<T> for Matmul<T> {
             }
         });
         let db = a.map(|a| {
+            let a = a.value();
             if shared {
                 with_shape(&b_shape, matmul_tn(view2(&a), view2(&gradient)))
             } else {
@@ -73,8 +75,8 @@ pub fn matmul<T: Scalar>(a: &Var<T>, b: &Var<T>) -> Var<T> {
         with_shape(&shape, matmul_batched(view3(a.value()), view3(b.value())))
     };
     a.tape().record(&[a, b], value, || Matmul {
-        a: b.needs_gradient().then(|| a.value().clone()),
-        b: a.needs_gradient().then(|| b.value().clone()),
+        a: b.needs_gradient().then(|| a.saved()),
+        b: a.needs_gradient().then(|| b.saved()),
         a_shape,
         b_shape,
     })

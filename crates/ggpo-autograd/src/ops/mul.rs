@@ -3,12 +3,12 @@
 use ggpo_tensor::parallel::zip_map;
 use ggpo_tensor::{Scalar, Tensor};
 
-use crate::{Operation, Var};
+use crate::{Operation, Saved, Var};
 
 /// Each factor is saved only if the other one needs a gradient.
 struct Mul<T> {
-    a: Option<Tensor<T>>,
-    b: Option<Tensor<T>>,
+    a: Option<Saved<T>>,
+    b: Option<Saved<T>>,
 }
 
 impl<T: Scalar> Operation<T> for Mul<T> {
@@ -19,7 +19,7 @@ impl<T: Scalar> Operation<T> for Mul<T> {
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
         [self.b, self.a]
             .into_iter()
-            .map(|other| other.map(|other| zip_map(&gradient, &other, |dy, x| dy * x)))
+            .map(|other| other.map(|other| product(&gradient, &other.value())))
             .collect()
     }
 }
@@ -29,11 +29,21 @@ impl<T: Scalar> Operation<T> for Mul<T> {
 /// # Panics
 /// If the shapes differ.
 pub fn mul<T: Scalar>(a: &Var<T>, b: &Var<T>) -> Var<T> {
-    let value = zip_map(a.value(), b.value(), |a, b| a * b);
-    a.tape().record(&[a, b], value, || Mul {
-        a: b.needs_gradient().then(|| a.value().clone()),
-        b: a.needs_gradient().then(|| b.value().clone()),
-    })
+    let y = a
+        .tape()
+        .record(&[a, b], product(a.value(), b.value()), || Mul {
+            a: b.needs_gradient().then(|| a.saved()),
+            b: a.needs_gradient().then(|| b.saved()),
+        });
+    if !(a.needs_gradient() && b.needs_gradient()) {
+        return y;
+    }
+    let (a, b) = (a.saved(), b.saved());
+    y.recomputed(move || product(&a.value(), &b.value()))
+}
+
+fn product<T: Scalar>(a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
+    zip_map(a, b, |a, b| a * b)
 }
 
 #[cfg(test)]

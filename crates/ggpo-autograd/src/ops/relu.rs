@@ -1,6 +1,6 @@
 //! `y = max(x, 0)`; `dx = dy` where `y > 0`, else 0 (also at the kink).
 
-use ggpo_tensor::parallel::{map, zip_map};
+use ggpo_tensor::parallel::{map, zip_update};
 use ggpo_tensor::{Scalar, Tensor, activation};
 
 use crate::{Operation, Var};
@@ -16,8 +16,8 @@ impl<T: Scalar> Operation<T> for Relu<T> {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
-        let dx = zip_map(
-            &gradient,
+        let dx = zip_update(
+            gradient,
             &self.y,
             |dy, y| {
                 if y <= T::ZERO { T::ZERO } else { dy }

@@ -2,7 +2,7 @@
 
 use ggpo_tensor::{Scalar, Tensor};
 
-use crate::{Operation, Var};
+use crate::{Operation, Saved, Var};
 
 struct Reshape {
     shape: Vec<usize>,
@@ -24,8 +24,14 @@ impl<T: Scalar> Operation<T> for Reshape {
 /// If the number of elements is another one.
 pub fn reshape<T: Scalar>(x: &Var<T>, shape: &[usize]) -> Var<T> {
     let value = reshaped(x.value().clone(), shape);
-    let shape = x.shape().to_vec();
-    x.tape().record(&[x], value, || Reshape { shape })
+    let y = x.tape().record(&[x], value, || Reshape {
+        shape: x.shape().to_vec(),
+    });
+    let shape = shape.to_vec();
+    match x.saved() {
+        Saved::Kept(_) => y,
+        saved => y.recomputed(move || reshaped(saved.value(), &shape)),
+    }
 }
 
 fn reshaped<T: Scalar>(x: Tensor<T>, shape: &[usize]) -> Tensor<T> {

@@ -7,43 +7,21 @@
 //! dw = sum over the rows of dy z
 //! ```
 
+use std::rc::Rc;
+
 use ggpo_tensor::norm::{normalise, rms_statistics};
-use ggpo_tensor::parallel::for_row_pieces;
+use ggpo_tensor::parallel::update_rows;
 use ggpo_tensor::reduce::dot;
 use ggpo_tensor::{Scalar, Tensor, flat, tensor};
 
 use super::layer_norm::weight_gradient;
-use crate::{Operation, Var};
+use crate::{Operation, Saved, Var};
 
 struct RmsNorm<T> {
-    x: Tensor<T>,
+    x: Saved<T>,
     weight: Tensor<T>,
     /// Per row: 0 and the inverse root mean square.
-    statistics: Vec<[T; 2]>,
-}
-
-impl<T: Scalar> RmsNorm<T> {
-    fn input_gradient(&self, dy: &[T]) -> Tensor<T> {
-        let (x, weight) = (flat(&self.x), flat(&self.weight));
-        let width = weight.len();
-        let count = T::from_f64(width as f64);
-        let mut out = vec![T::ZERO; x.len()];
-        for_row_pieces(&mut out, width, |first, rows| {
-            for (offset, g) in rows.chunks_exact_mut(width).enumerate() {
-                let row = first + offset;
-                let [_, inverse] = self.statistics[row];
-                let (x, dy) = (&x[row * width..][..width], &dy[row * width..][..width]);
-                for ((g, &dy), &weight) in g.iter_mut().zip(dy).zip(weight) {
-                    *g = dy * weight;
-                }
-                let mean_gz = dot(g, x) * inverse / count;
-                for (g, &x) in g.iter_mut().zip(x) {
-                    *g = (*g - x * inverse * mean_gz) * inverse;
-                }
-            }
-        });
-        tensor(self.x.shape(), out)
-    }
+    statistics: Rc<[[T; 2]]>,
 }
 
 impl<T: Scalar> Operation<T> for RmsNorm<T> {
@@ -52,11 +30,38 @@ impl<T: Scalar> Operation<T> for RmsNorm<T> {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, needed: &[bool]) -> Vec<Option<Tensor<T>>> {
-        vec![
-            needed[0].then(|| self.input_gradient(flat(&gradient))),
-            needed[1].then(|| weight_gradient(&gradient, &self.x, &self.statistics)),
-        ]
+        let x = self.x.value();
+        let dw = needed[1].then(|| weight_gradient(&gradient, &x, &self.statistics));
+        let dx =
+            needed[0].then(|| input_gradient(gradient, &x, flat(&self.weight), &self.statistics));
+        vec![dx, dw]
     }
+}
+
+/// dx, in the place of dy where nobody else holds it.
+fn input_gradient<T: Scalar>(
+    dy: Tensor<T>,
+    x: &Tensor<T>,
+    weight: &[T],
+    statistics: &[[T; 2]],
+) -> Tensor<T> {
+    let x = flat(x);
+    let width = weight.len();
+    let count = T::from_f64(width as f64);
+    update_rows(dy, width, |first, rows| {
+        for (offset, g) in rows.chunks_exact_mut(width).enumerate() {
+            let row = first + offset;
+            let [_, inverse] = statistics[row];
+            let x = &x[row * width..][..width];
+            for (g, &weight) in g.iter_mut().zip(weight) {
+                *g *= weight;
+            }
+            let mean_gz = dot(g, x) * inverse / count;
+            for (g, &x) in g.iter_mut().zip(x) {
+                *g = (*g - x * inverse * mean_gz) * inverse;
+            }
+        }
+    })
 }
 
 /// Root-mean-square normalisation over the last axis: `x` is ... x width,
@@ -66,13 +71,17 @@ impl<T: Scalar> Operation<T> for RmsNorm<T> {
 /// If the shapes do not fit.
 pub fn rms_norm<T: Scalar>(x: &Var<T>, weight: &Var<T>, eps: f64) -> Var<T> {
     assert_eq!(weight.shape().len(), 1, "rms_norm: axes of the weight");
-    let statistics = rms_statistics(x.value(), eps);
-    let value = normalise(x.value(), &statistics, flat(weight.value()), None);
-    x.tape().record(&[x, weight], value, || RmsNorm {
-        x: x.value().clone(),
-        weight: weight.value().clone(),
-        statistics,
-    })
+    let statistics: Rc<[_]> = rms_statistics(x.value(), eps).into();
+    let w = weight.value().clone();
+    let value = normalise(x.value(), &statistics, flat(&w), None);
+    let (saved, same) = (x.saved(), Rc::clone(&statistics));
+    x.tape()
+        .record(&[x, weight], value, || RmsNorm {
+            x: x.saved(),
+            weight: weight.value().clone(),
+            statistics,
+        })
+        .recomputed(move || normalise(&saved.value(), &same, flat(&w), None))
 }
 
 #[cfg(test)]

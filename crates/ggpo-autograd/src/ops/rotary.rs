@@ -23,7 +23,7 @@ impl<T: Scalar> Operation<T> for Rotary {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
-        vec![Some(self.table.turn(&gradient, &self.first, true))]
+        vec![Some(self.table.turn(gradient, &self.first, true))]
     }
 }
 
@@ -34,7 +34,7 @@ impl<T: Scalar> Operation<T> for Rotary {
 /// If `x` has not four axes with the table's channels, `first` has another
 /// length than the batch, or a position is beyond the table.
 pub fn rotary<T: Scalar>(x: &Var<T>, table: &Arc<RotaryTable>, first: &[usize]) -> Var<T> {
-    let value = table.turn(x.value(), first, false);
+    let value = table.turn(x.value().clone(), first, false);
     x.tape().record(&[x], value, || Rotary {
         table: Arc::clone(table),
         first: first.to_vec(),

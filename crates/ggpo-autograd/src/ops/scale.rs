@@ -1,6 +1,6 @@
 //! `y = c x` for a constant number c; `dx = c dy`.
 
-use ggpo_tensor::parallel::map;
+use ggpo_tensor::parallel::{map, update_rows};
 use ggpo_tensor::{Scalar, Tensor};
 
 use crate::{Operation, Var};
@@ -15,7 +15,10 @@ impl<T: Scalar> Operation<T> for Scale<T> {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
-        vec![Some(map(&gradient, |dy| self.factor * dy))]
+        let scaled = update_rows(gradient, 1, |_, dy| {
+            dy.iter_mut().for_each(|dy| *dy = self.factor * *dy);
+        });
+        vec![Some(scaled)]
     }
 }
 

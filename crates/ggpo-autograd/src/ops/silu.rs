@@ -1,12 +1,12 @@
 //! `y = x s` with `s = sigmoid(x)`; `dx = dy s (1 + x (1 - s))`.
 
-use ggpo_tensor::parallel::{map, zip_map};
+use ggpo_tensor::parallel::{map, zip_update};
 use ggpo_tensor::{Scalar, Tensor, activation};
 
-use crate::{Operation, Var};
+use crate::{Operation, Saved, Var};
 
 struct Silu<T> {
-    x: Tensor<T>,
+    x: Saved<T>,
 }
 
 impl<T: Scalar> Operation<T> for Silu<T> {
@@ -15,7 +15,9 @@ impl<T: Scalar> Operation<T> for Silu<T> {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
-        let dx = zip_map(&gradient, &self.x, |dy, x| dy * activation::silu_slope(x));
+        let dx = zip_update(gradient, &self.x.value(), |dy, x| {
+            dy * activation::silu_slope(x)
+        });
         vec![Some(dx)]
     }
 }
@@ -23,9 +25,10 @@ impl<T: Scalar> Operation<T> for Silu<T> {
 /// The sigmoid linear unit, also called swish.
 pub fn silu<T: Scalar>(x: &Var<T>) -> Var<T> {
     let value = map(x.value(), activation::silu);
-    x.tape().record(&[x], value, || Silu {
-        x: x.value().clone(),
-    })
+    let saved = x.saved();
+    x.tape()
+        .record(&[x], value, || Silu { x: x.saved() })
+        .recomputed(move || map(&saved.value(), activation::silu))
 }
 
 #[cfg(test)]

@@ -4,15 +4,14 @@
 //! `silu(gate)` nor its gradient is stored.
 
 use ggpo_tensor::activation::{silu, silu_slope};
-use ggpo_tensor::parallel::{zip_map, zip_map3};
+use ggpo_tensor::parallel::{zip_map, zip_map3, zip_update};
 use ggpo_tensor::{Scalar, Tensor};
 
-use crate::{Operation, Var};
+use crate::{Operation, Saved, Var};
 
 struct Swiglu<T> {
-    gate: Tensor<T>,
-    /// Saved only if the gate needs a gradient.
-    up: Option<Tensor<T>>,
+    gate: Saved<T>,
+    up: Saved<T>,
 }
 
 impl<T: Scalar> Operation<T> for Swiglu<T> {
@@ -21,12 +20,13 @@ impl<T: Scalar> Operation<T> for Swiglu<T> {
     }
 
     fn backward(self: Box<Self>, dy: Tensor<T>, needed: &[bool]) -> Vec<Option<Tensor<T>>> {
-        let gate = &self.gate;
-        let dgate = self
-            .up
-            .as_ref()
-            .map(|up| zip_map3(&dy, gate, up, |dy, gate, up| dy * up * silu_slope(gate)));
-        let dup = needed[1].then(|| zip_map(&dy, gate, |dy, gate| dy * silu(gate)));
+        let gate = self.gate.value();
+        let dgate = needed[0].then(|| {
+            zip_map3(&dy, &gate, &self.up.value(), |dy, gate, up| {
+                dy * up * silu_slope(gate)
+            })
+        });
+        let dup = needed[1].then(|| zip_update(dy, &gate, |dy, gate| dy * silu(gate)));
         vec![dgate, dup]
     }
 }
@@ -36,11 +36,21 @@ impl<T: Scalar> Operation<T> for Swiglu<T> {
 /// # Panics
 /// If the shapes differ.
 pub fn swiglu<T: Scalar>(gate: &Var<T>, up: &Var<T>) -> Var<T> {
-    let value = zip_map(gate.value(), up.value(), |gate, up| silu(gate) * up);
-    gate.tape().record(&[gate, up], value, || Swiglu {
-        gate: gate.value().clone(),
-        up: gate.needs_gradient().then(|| up.value().clone()),
-    })
+    let value = gated(gate.value(), up.value());
+    let saved = [gate.saved(), up.saved()];
+    gate.tape()
+        .record(&[gate, up], value, || Swiglu {
+            gate: gate.saved(),
+            up: up.saved(),
+        })
+        .recomputed(move || {
+            let [gate, up] = &saved;
+            gated(&gate.value(), &up.value())
+        })
+}
+
+fn gated<T: Scalar>(gate: &Tensor<T>, up: &Tensor<T>) -> Tensor<T> {
+    zip_map(gate, up, |gate, up| silu(gate) * up)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `y = tanh(x)`; `dx = dy (1 - y^2)`.
 
-use ggpo_tensor::parallel::{map, zip_map};
+use ggpo_tensor::parallel::{map, zip_update};
 use ggpo_tensor::{Scalar, Tensor};
 
 use crate::{Operation, Var};
@@ -16,7 +16,7 @@ impl<T: Scalar> Operation<T> for Tanh<T> {
     }
 
     fn backward(self: Box<Self>, gradient: Tensor<T>, _: &[bool]) -> Vec<Option<Tensor<T>>> {
-        let dx = zip_map(&gradient, &self.y, |dy, y| dy * (T::ONE - y * y));
+        let dx = zip_update(gradient, &self.y, |dy, y| dy * (T::ONE - y * y));
         vec![Some(dx)]
     }
 }
