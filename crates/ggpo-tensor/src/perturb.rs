@@ -85,7 +85,7 @@ impl<T: Scalar> ActingWeight<'_, T> {
         start: Start<'_, T>,
         mut out: ArrayViewMut2<'_, T>,
     ) {
-        let (m, n) = self.weight.dim();
+        let n = self.weight.dim().1;
         if x.nrows() > FEW_ROWS {
             for block in self.blocks() {
                 let fill = |first, rows: ArrayViewMut2<'_, T>| self.fill(block.start + first, rows);

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use ggpo_tensor::norm::{normalise, rms_statistics};
 use ggpo_tensor::parallel::update_rows;
 use ggpo_tensor::reduce::dot;
-use ggpo_tensor::{Scalar, Tensor, flat, tensor};
+use ggpo_tensor::{Scalar, Tensor, flat};
 
 use super::layer_norm::weight_gradient;
 use crate::{Operation, Saved, Var};
