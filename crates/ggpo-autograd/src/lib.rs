@@ -27,7 +27,9 @@
 
 mod gradcheck;
 pub mod ops;
+mod stopwatch;
 mod tape;
 
 pub use gradcheck::{GradcheckError, gradcheck, gradcheck_within};
+pub use stopwatch::{Laps, Stopwatch};
 pub use tape::{Gradients, Operation, Tape, Var};
