@@ -1,9 +1,11 @@
 //! Tasks of people who work on the project or audit it.
 
+mod bench;
 mod ci;
 mod fetch;
 mod parity;
 mod peft_check;
+mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -96,6 +98,12 @@ enum Task {
     /// Exits with 1 if a quantity exceeds its tolerance or cannot be compared.
     #[command(after_help = "Example: cargo xtask parity crates/ggpo-train/tests/fixtures")]
     Parity(parity::Arguments),
+    /// Measure steps and memory, hold them to their goals, and write speed.md and
+    /// speed.json.
+    #[command(
+        after_help = "Examples: cargo xtask bench\n          cargo xtask bench --against torch --shapes tiny --steps 5 --out out/speed"
+    )]
+    Bench(bench::Arguments),
     /// Everything that continuous integration checks.
     #[command(after_help = "Example: cargo xtask ci")]
     Ci,
@@ -106,6 +114,12 @@ enum Task {
         config: PathBuf,
         /// Number of steps.
         steps: u32,
+    },
+    /// Do the steps of a job as the standard input asks.
+    #[command(hide = true)]
+    BenchSteps {
+        /// The job as JSON.
+        job: String,
     },
 }
 
@@ -160,6 +174,8 @@ fn execute(task: Task) -> Result<()> {
             // The report has said what is wrong.
             false => std::process::exit(1),
         },
+        Task::Bench(arguments) => bench::bench(&arguments),
+        Task::BenchSteps { job } => bench::do_steps(&job),
         Task::Ci => ci::check(),
         Task::PeakMemory { config, steps } => {
             run_steps(&RunConfig::read(&config)?, steps)?;

@@ -29,8 +29,10 @@
 mod gradcheck;
 pub mod ops;
 mod saved;
+mod stopwatch;
 mod tape;
 
 pub use gradcheck::{GradcheckError, gradcheck, gradcheck_within};
 pub use saved::{Recipe, Saved};
+pub use stopwatch::{Laps, Stopwatch};
 pub use tape::{Gradients, Operation, Tape, Var};

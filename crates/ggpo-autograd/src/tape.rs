@@ -7,6 +7,7 @@ use std::rc::Rc;
 use ggpo_tensor::parallel::zip_update;
 use ggpo_tensor::{Scalar, Tensor};
 
+use crate::Stopwatch;
 use crate::saved::{Recipe, Saved};
 
 /// What an operation does when the tape is read backwards.
@@ -38,6 +39,7 @@ struct Entry<T> {
 struct Inner<T> {
     entries: RefCell<Vec<Entry<T>>>,
     recording: Cell<bool>,
+    stopwatch: RefCell<Option<Stopwatch>>,
 }
 
 /// A record of calculations, in their order; cloning it gives another handle.
@@ -84,6 +86,7 @@ impl<T: Scalar> Tape<T> {
         Tape(Rc::new(Inner {
             entries: RefCell::new(Vec::new()),
             recording: Cell::new(true),
+            stopwatch: RefCell::default(),
         }))
     }
 
@@ -111,6 +114,22 @@ impl<T: Scalar> Tape<T> {
         let result = work();
         self.0.recording.set(before);
         result
+    }
+
+    /// Times what is calculated from here on, in the phases `forward` and
+    /// `backward`, by the names of the operations.
+    ///
+    /// The tape hears of an operation when its result is there, so a forward lap
+    /// is the time since the entry before: what is calculated on the way without
+    /// an entry counts to the next one. Results that need no gradient count as
+    /// `not recorded`.
+    pub fn start_timing(&self, stopwatch: Stopwatch) {
+        *self.0.stopwatch.borrow_mut() = Some(stopwatch);
+    }
+
+    /// Gives back the stopwatch of [`start_timing`](Tape::start_timing).
+    pub fn stop_timing(&self) -> Option<Stopwatch> {
+        self.0.stopwatch.borrow_mut().take()
     }
 
     /// Number of recorded entries, leaves included.
@@ -142,6 +161,9 @@ impl<T: Scalar> Tape<T> {
             );
         }
         let needed = self.0.recording.get() && inputs.iter().any(|input| input.needs_gradient());
+        if !needed {
+            self.lap(FORWARD, "not recorded");
+        }
         let index = needed.then(|| {
             let operation = operation();
             self.push(Entry {
@@ -181,6 +203,7 @@ impl<T: Scalar> Tape<T> {
             .index
             .expect("backward needs an output that depends on a leaf");
         let mut entries = self.0.entries.borrow_mut();
+        self.lap(FORWARD, "after the last operation");
         let mut gradients: Vec<Option<Tensor<T>>> = vec![None; start + 1];
         gradients[start] = Some(seed);
         for index in (0..=start).rev() {
@@ -215,14 +238,22 @@ impl<T: Scalar> Tape<T> {
                     accumulate(&mut gradients[input], result);
                 }
             }
+            self.lap(BACKWARD, name);
         }
         Gradients(gradients)
     }
 
     fn push(&self, entry: Entry<T>) -> Index {
+        self.lap(FORWARD, entry.name);
         let mut entries = self.0.entries.borrow_mut();
         entries.push(entry);
         entries.len() - 1
+    }
+
+    fn lap(&self, phase: &'static str, name: &'static str) {
+        if let Some(stopwatch) = self.0.stopwatch.borrow_mut().as_mut() {
+            stopwatch.lap(phase, name);
+        }
     }
 
     fn var(&self, value: Tensor<T>, index: Option<Index>) -> Var<T> {
@@ -236,6 +267,8 @@ impl<T: Scalar> Tape<T> {
 }
 
 const LEAF: &str = "leaf";
+const FORWARD: &str = "forward";
+const BACKWARD: &str = "backward";
 
 fn accumulate<T: Scalar>(slot: &mut Option<Tensor<T>>, gradient: Tensor<T>) {
     *slot = Some(match slot.take() {

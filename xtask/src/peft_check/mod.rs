@@ -1,7 +1,6 @@
 //! Our adapters in PEFT, and our training beside PyTorch's.
 
 mod case;
-mod python;
 mod trajectory;
 
 use std::path::{Path, PathBuf};
@@ -11,8 +10,8 @@ use ggpo_lora::peft::PeftAdapter;
 use ggpo_train::model::{Head, Model};
 use ggpo_train::weights::load;
 
+use crate::python::Python;
 use case::{Case, Inputs};
-use python::Python;
 
 /// Models with adapters, one folder per family.
 const FIXTURES: &str = concat!(
@@ -41,7 +40,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// If an input cannot be used, there is no PEFT, or something differs.
 pub(crate) fn check(arguments: &Arguments) -> Result<()> {
-    let python = Python::find()?;
+    let python = Python::find(None)?;
     if let Some(run) = &arguments.run {
         return trajectory::check(&python, run, arguments.steps);
     }

@@ -9,7 +9,7 @@ use ggpo_train::run::{RunConfig, ScoredRows, Stepper};
 use ggpo_train::weights::{Precision, to_safetensors};
 use serde_json::Value;
 
-use super::python::Python;
+use crate::python::Python;
 
 /// Largest difference of two losses, relative to the first step's: both sides
 /// round to 6e-8 at every operation, and AdamW divides gradients that are nearly

@@ -10,13 +10,25 @@
 //! * [`flops`]: the useful floating-point operations of a step.
 //! * [`serve`](mod@serve) and [`side`]: the two ends of a process that steps.
 //! * [`record`]: the result, as JSON and as a table.
+//! * [`profile`]: where a step's time goes.
+//! * [`goals`]: what the steps are held to; [`study`]: the goals, measured in
+//!   [`rounds`], also beside PyTorch ([`torch`]), on a [`machine`]; [`speed`]:
+//!   the page that says so.
 
 pub mod flops;
+pub mod goals;
+pub mod machine;
+pub mod profile;
 pub mod record;
+pub mod rounds;
 pub mod serve;
 pub mod shape;
 pub mod side;
+pub mod speed;
+pub mod study;
+pub mod torch;
 
+pub use machine::Machine;
 pub use record::{Record, StepTimes, table};
 pub use serve::{Job, serve};
 pub use shape::Shape;
@@ -50,6 +62,8 @@ pub struct BenchConfig {
     pub threads: usize,
     /// The methods, by name.
     pub methods: Vec<(String, MethodConfig)>,
+    /// Whether to note where the time goes.
+    pub profile: bool,
 }
 
 impl BenchConfig {
@@ -63,6 +77,7 @@ impl BenchConfig {
             steps: WARM_UP + self.steps,
             threads: self.threads,
             method: method.1.clone(),
+            profile: self.profile,
         }
     }
 }

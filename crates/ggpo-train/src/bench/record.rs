@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::profile::{self, ProfileRow};
 use super::{BenchConfig, Finished, Shape};
 use crate::statistics::median;
 
@@ -66,6 +67,9 @@ pub struct Record {
     /// Multiply-add peak of the threads in GFLOP/s, before and after the steps.
     /// Where the two differ much the machine was not quiet.
     pub peak_gflops: [f64; 2],
+    /// Where the time of the steps went, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Vec<ProfileRow>>,
 }
 
 impl Record {
@@ -96,6 +100,7 @@ impl Record {
             flops_per_step,
             flop_rate_of_peak: flops_per_step / seconds / peaks[0].max(peaks[1]),
             peak_gflops: peaks.map(|peak| peak / 1e9),
+            profile: finished.profile,
         }
     }
 }
@@ -136,6 +141,11 @@ pub fn table(records: &[Record]) -> String {
             flops_per_step / 1e9,
             record.method
         );
+    }
+    for record in records {
+        if let Some(rows) = &record.profile {
+            text += &profile::table(&record.method, rows);
+        }
     }
     text
 }

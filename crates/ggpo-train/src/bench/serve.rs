@@ -8,6 +8,8 @@ use std::time::Instant;
 use rayon::ThreadPoolBuilder;
 use serde::{Deserialize, Serialize};
 
+use super::WARM_UP;
+use super::profile::profile;
 use super::shape::{Shape, random_batch};
 use super::side::{Finished, READY, STEP};
 use crate::data::Batch;
@@ -35,6 +37,8 @@ pub struct Job {
     pub threads: usize,
     /// The method.
     pub method: MethodConfig,
+    /// Whether to note where the time of the steps after the warm-up goes.
+    pub profile: bool,
 }
 
 impl Job {
@@ -76,10 +80,13 @@ pub fn serve(job: &Job, requests: impl BufRead, mut answers: impl Write) -> Resu
         written.map_err(|error| Error::io("standard output", error))
     };
     answer(READY.to_owned())?;
-    for request in requests.lines() {
+    for (step, request) in requests.lines().enumerate() {
         let request = request.map_err(|error| Error::io("standard input", error))?;
         if request != STEP {
             return Err(Error::config("request", STEP, request));
+        }
+        if job.profile && step == WARM_UP as usize {
+            trainer.start_timing();
         }
         let start = Instant::now();
         trainer.step(&batches)?;
@@ -88,6 +95,9 @@ pub fn serve(job: &Job, requests: impl BufRead, mut answers: impl Write) -> Resu
     let finished = Finished {
         peak_rss_mib: peak_memory_mib(),
         weights_mib: Some(trainer.parameters().bytes() as f64 / f64::from(1 << 20)),
+        profile: trainer
+            .timing()
+            .map(|timing| profile(timing, trainer.steps_done() - WARM_UP)),
         ..Finished::default()
     };
     answer(serde_json::to_string(&finished).expect("a measurement has a JSON form"))

@@ -47,6 +47,11 @@ impl Shape {
         }
     }
 
+    /// The shape of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Shape::ALL.into_iter().find(|shape| shape.name() == name)
+    }
+
     /// Rows and tokens of its usual batch.
     pub fn batch(self) -> [usize; 2] {
         match self {

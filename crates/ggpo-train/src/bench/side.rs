@@ -11,6 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::profile::ProfileRow;
 use crate::{Error, Result};
 
 pub(super) const READY: &str = "ready";
@@ -24,6 +25,9 @@ pub struct Finished {
     pub peak_rss_mib: Option<f64>,
     /// Memory of the model's own weights in MiB.
     pub weights_mib: Option<f64>,
+    /// Where the time of its steps went, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Vec<ProfileRow>>,
     /// Anything else, such as versions.
     #[serde(flatten)]
     pub about: Map<String, Value>,

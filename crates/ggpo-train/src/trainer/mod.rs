@@ -9,7 +9,7 @@ mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ggpo_autograd::Tape;
+use ggpo_autograd::{Stopwatch, Tape};
 use ggpo_lora::{AdaptedLayers, Ggpo, GgpoConfig, GradientEstimate, NoiseStatistics};
 use ggpo_tensor::parallel::in_pool;
 use ggpo_tensor::{Scalar, Tensor, flat, tensor};
@@ -96,6 +96,8 @@ pub struct Trainer<T> {
     config: TrainerConfig,
     seed: u64,
     step: u32,
+    /// Where the time of the steps goes, if somebody asked.
+    stopwatch: Option<Stopwatch>,
 }
 
 impl<T: Real> Trainer<T> {
@@ -138,7 +140,19 @@ impl<T: Real> Trainer<T> {
             config,
             seed,
             step: 0,
+            stopwatch: None,
         })
+    }
+
+    /// Notes from here on where the time of the steps goes.
+    pub fn start_timing(&mut self) {
+        self.stopwatch = Some(Stopwatch::default());
+    }
+
+    /// Where the time of the steps has gone since
+    /// [`start_timing`](Self::start_timing), by phase and operation.
+    pub fn timing(&self) -> Option<&Stopwatch> {
+        self.stopwatch.as_ref()
     }
 
     /// Steps done so far.
@@ -179,7 +193,11 @@ impl<T: Real> Trainer<T> {
     }
 
     fn step_in_pool(&mut self, micro_batches: &[Batch]) -> Result<StepReport> {
+        if let Some(stopwatch) = &mut self.stopwatch {
+            stopwatch.start();
+        }
         self.begin_perturbation();
+        self.lap("noise", "refresh");
         let total: usize = micro_batches.iter().map(Batch::target_count).sum();
         assert!(total > 0, "a step needs at least one target");
         let tokens = micro_batches.iter().map(Batch::tokens).sum();
@@ -205,7 +223,9 @@ impl<T: Real> Trainer<T> {
         if self.perturbation.is_some() {
             self.gradients.clone_from(&gradients);
         }
+        self.lap("gradients", "sum and check");
         let (gradient_norm, learning_rate) = self.apply(gradients);
+        self.lap("optimiser", "clip and update");
         let report = StepReport {
             step: self.step,
             loss,
@@ -215,6 +235,12 @@ impl<T: Real> Trainer<T> {
         };
         self.step += 1;
         Ok(report)
+    }
+
+    fn lap(&mut self, phase: &'static str, name: &'static str) {
+        if let Some(stopwatch) = &mut self.stopwatch {
+            stopwatch.lap(phase, name);
+        }
     }
 
     fn begin_perturbation(&mut self) {
@@ -243,7 +269,7 @@ impl<T: Real> Trainer<T> {
 
     /// Loss of one micro-batch and its gradients times `share`.
     fn gradients_of(
-        &self,
+        &mut self,
         batch: &Batch,
         micro_batch: u32,
         share: f64,
@@ -256,15 +282,21 @@ impl<T: Real> Trainer<T> {
                     .map(|module| format!("{module}.weight")),
             );
         }
+        let stopwatch = self.stopwatch.take();
         let graph = self.graph(micro_batch).training(trained);
+        let tape = graph.tape().clone();
+        if let Some(stopwatch) = stopwatch {
+            tape.start_timing(stopwatch);
+        }
         let loss = self.model.loss(&graph, batch);
         let seed = tensor(&[1], vec![T::from_f64(share)]);
-        let mut gradients = graph.tape().backward_from(&loss, seed);
+        let mut gradients = tape.backward_from(&loss, seed);
         let found = graph
             .into_trained()
             .into_iter()
             .filter_map(|(name, variable)| Some((name, gradients.take(&variable)?)))
             .collect();
+        self.stopwatch = tape.stop_timing();
         (loss.item().value(), found)
     }
 

@@ -42,6 +42,9 @@ pub(crate) struct Bench {
     /// Threads [default: as many as there are processors]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Say where the time of a step goes, by operation; noting it takes a little time
+    #[arg(long)]
+    profile: bool,
     /// Print one JSON object per method
     #[arg(long)]
     json: bool,
@@ -52,9 +55,8 @@ pub(crate) struct Bench {
 
 /// Accepts the names of the shapes.
 fn shapes() -> impl TypedValueParser<Value = Shape> {
-    let named = |name: String| Shape::ALL.into_iter().find(|shape| shape.name() == name);
     PossibleValuesParser::new(Shape::ALL.map(Shape::name))
-        .map(move |name| named(name).expect("one of the names"))
+        .map(|name| Shape::named(&name).expect("one of the names"))
 }
 
 impl Bench {
@@ -96,6 +98,7 @@ impl Bench {
             steps: self.steps,
             threads: self.threads.unwrap_or_else(rayon::current_num_threads),
             methods: methods.collect::<Result<_>>()?,
+            profile: self.profile,
         })
     }
 }

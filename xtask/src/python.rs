@@ -1,6 +1,6 @@
 //! The Python that has PEFT.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -9,15 +9,22 @@ use anyhow::{Context, Result, bail};
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../peers");
 
 /// An interpreter with PyTorch, Transformers and PEFT.
-pub(super) struct Python(String);
+pub(crate) struct Python(PathBuf);
+
+/// The path of a script.
+pub(crate) fn script(name: &str) -> PathBuf {
+    Path::new(SCRIPTS).join(name)
+}
 
 impl Python {
-    /// The interpreter that `PYTHON` names, or python3.
+    /// The interpreter that is named, or `PYTHON` names, or python3.
     ///
     /// # Errors
     /// If it cannot import PEFT; the sentence says what to install.
-    pub(super) fn find() -> Result<Self> {
-        let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    pub(crate) fn find(named: Option<&Path>) -> Result<Self> {
+        let variable = || std::env::var_os("PYTHON").map(PathBuf::from);
+        let python = named.map(Path::to_path_buf).or_else(variable);
+        let python = python.unwrap_or_else(|| PathBuf::from("python3"));
         let imports = Command::new(&python)
             .args(["-c", "import torch, transformers, peft"])
             .stdout(Stdio::null())
@@ -27,18 +34,26 @@ impl Python {
             return Ok(Python(python));
         }
         bail!(
-            "not run: {python} does not import torch, transformers and peft; install them with \
+            "not run: {} does not import torch, transformers and peft; install them with \
              `pip install -r peers/requirements.txt` (peers/README.md says how to save space), or \
-             name another interpreter in PYTHON"
+             name another interpreter in PYTHON",
+            python.display()
         )
     }
 
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Runs a script; returns its last line, or what it complained of.
-    pub(super) fn run(&self, script: &str, arguments: impl FnOnce(&mut Command)) -> Result<String> {
+    pub(crate) fn run(&self, name: &str, arguments: impl FnOnce(&mut Command)) -> Result<String> {
         let mut command = Command::new(&self.0);
-        command.arg(Path::new(SCRIPTS).join(script));
+        command.arg(script(name));
         arguments(&mut command);
-        let output = command.output().with_context(|| self.0.clone())?;
+        let output = command
+            .output()
+            .with_context(|| self.0.display().to_string())?;
         let last = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes);
             text.lines().last().unwrap_or_default().to_owned()
