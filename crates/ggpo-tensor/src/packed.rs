@@ -7,7 +7,7 @@ use crate::{Scalar, Start};
 
 /// Rows of the left operand per piece of a product: what stays in a core's cache
 /// while the panels pass by.
-const PIECE_ROWS: usize = 192;
+const PIECE_ROWS: usize = 256;
 /// Multiply-adds per piece of a product, if that takes more rows.
 const PIECE_WORK: usize = 1 << 21;
 /// Rows that are packed together.

@@ -144,10 +144,27 @@ pub fn zip_update<T: Scalar>(
     assert_eq!(x.shape(), y.shape(), "elementwise operation on two shapes");
     let y = flat(y);
     update_rows(x, 1, |first, x| {
-        for (x, &y) in x.iter_mut().zip(&y[first..]) {
-            *x = f(*x, y);
-        }
+        let y = &y[first..][..x.len()];
+        dispatch::run(Update { x, y, f: &f });
     })
+}
+
+/// `x = f(x, y)` for every element of one piece.
+struct Update<'a, T, F> {
+    x: &'a mut [T],
+    y: &'a [T],
+    f: &'a F,
+}
+
+impl<T: Scalar, F: Fn(T, T) -> T> Kernel for Update<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (x, &y) in self.x.iter_mut().zip(self.y) {
+            *x = (self.f)(*x, y);
+        }
+    }
 }
 
 /// `f` of every triple of elements of three tensors of the same shape.

@@ -30,7 +30,9 @@ pub(crate) use pack::transpose_into;
 
 /// Longest stretch of K: a panel of B of 48 columns takes 36 KiB.
 const STRETCH: usize = 192;
-/// Numbers of A that are walked for one panel of B: 512 KiB, which stay in a
+/// Rows of A that are walked for one panel of B; a multiple of every tile's rows.
+const BLOCK_ROWS: usize = 256;
+/// Numbers of these rows that are walked for one panel: 512 KiB, which stay in a
 /// core's second cache.
 const BLOCK: usize = 1 << 17;
 /// Rows of A from which packing B pays.
@@ -216,12 +218,13 @@ unsafe fn product(
     let ((m, k), n) = (a.dim(), c.ncols());
     let stretches = k.div_ceil(STRETCH).max(1);
     let stretch = k.div_ceil(stretches).max(1);
-    let block_rows = (BLOCK / k.max(1)).max(1).next_multiple_of(shape.rows);
+    let span = (BLOCK / (BLOCK_ROWS * stretch)).max(1) * stretch;
+    let steps = k.max(1);
     let c_stride = c.strides()[0];
     let c = c.as_mut_ptr();
     let repack = a.strides()[1] != 1 && n > shape.columns;
-    for block in (0..m).step_by(block_rows) {
-        let rows = block_rows.min(m - block);
+    for block in (0..m).step_by(BLOCK_ROWS) {
+        let rows = BLOCK_ROWS.min(m - block);
         let part = a.slice(s![block..block + rows, ..]);
         let left = match repack {
             true => pack::tiles(part, shape.rows, left_scratch),
@@ -231,34 +234,37 @@ unsafe fn product(
                 tile: shape.rows as isize * part.strides()[0],
             },
         };
-        for (panel, column) in (0..n).step_by(shape.columns).enumerate() {
-            for first in (0..k.max(1)).step_by(stretch) {
-                let base = match start {
-                    _ if first > 0 => Base::Scaled(1.0),
-                    Start::Scaled(0.0) => Base::Zero,
-                    Start::Scaled(beta) => Base::Scaled(beta),
-                    Start::Row(row) => Base::Row(row[column..].as_ptr()),
-                };
-                let step = first as isize;
-                for (index, i) in (0..rows).step_by(shape.rows).enumerate() {
-                    // SAFETY: offsets of elements inside the operands, whose
-                    // bounds the views and the caller vouch for.
-                    unsafe {
-                        let row = left.start.offset(index as isize * left.tile);
-                        let b = right.start.add(panel * right.panel);
-                        let tile = Tile {
-                            k: stretch.min(k - first),
-                            a: row.offset(step * left.strides[1]),
-                            a_strides: left.strides,
-                            b: b.offset(step * right.row),
-                            b_stride: right.row,
-                            c: c.offset((block + i) as isize * c_stride).add(column),
-                            c_stride,
-                            columns: shape.columns.min(n - column),
-                            alpha,
-                            base,
-                        };
-                        (shape.kernel)(shape.rows.min(rows - i), tile);
+        for from in (0..steps).step_by(span) {
+            let to = steps.min(from + span);
+            for (panel, column) in (0..n).step_by(shape.columns).enumerate() {
+                for first in (from..to).step_by(stretch) {
+                    let base = match start {
+                        _ if first > 0 => Base::Scaled(1.0),
+                        Start::Scaled(0.0) => Base::Zero,
+                        Start::Scaled(beta) => Base::Scaled(beta),
+                        Start::Row(row) => Base::Row(row[column..].as_ptr()),
+                    };
+                    let step = first as isize;
+                    for (index, i) in (0..rows).step_by(shape.rows).enumerate() {
+                        // SAFETY: offsets of elements inside the operands, whose
+                        // bounds the views and the caller vouch for.
+                        unsafe {
+                            let row = left.start.offset(index as isize * left.tile);
+                            let b = right.start.add(panel * right.panel);
+                            let tile = Tile {
+                                k: stretch.min(k - first),
+                                a: row.offset(step * left.strides[1]),
+                                a_strides: left.strides,
+                                b: b.offset(step * right.row),
+                                b_stride: right.row,
+                                c: c.offset((block + i) as isize * c_stride).add(column),
+                                c_stride,
+                                columns: shape.columns.min(n - column),
+                                alpha,
+                                base,
+                            };
+                            (shape.kernel)(shape.rows.min(rows - i), tile);
+                        }
                     }
                 }
             }
