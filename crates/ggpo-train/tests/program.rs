@@ -7,7 +7,7 @@ use common::{World, read};
 use ggpo_lora::peft::PeftAdapter;
 use runner::{json, refused, run, succeeds};
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "train",
     "eval",
     "predict",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 9] = [
     "merge",
     "inspect",
     "fetch",
+    "bench",
     "completions",
     "man",
 ];
@@ -65,8 +66,9 @@ fn help_has_an_example_for_every_command() {
 #[test]
 fn wrong_usage_exits_with_2() {
     let world = World::new();
-    let cases: [&[&str]; 5] = [
+    let cases: [&[&str]; 6] = [
         &["train"],
+        &["bench", "--shape", "huge"],
         &["train", "--out"],
         &["fly"],
         &["merge", "--out", "x"],
@@ -346,6 +348,35 @@ fn inspect_says_what_things_are() {
         let text = succeeds(&world, &["inspect", path]);
         assert!(text.contains(kind), "{text}");
     }
+}
+
+#[test]
+fn steps_are_measured() {
+    let world = World::new();
+    let bench = ["bench", "--shape=tiny", "--batch=2", "--seq=8", "--steps=2"];
+    let lines = succeeds(&world, &[&bench[..], &["--json"]].concat());
+    let records: Vec<_> = lines.lines().map(json).collect();
+    assert_eq!(records.len(), 2, "{lines}");
+    for (record, method) in records.iter().zip(["lora", "ggpo"]) {
+        assert_eq!(record["method"], method);
+        let times = ["min", "median", "max"].map(|key| record["step_ms"][key].as_f64().unwrap());
+        assert!(times.is_sorted() && times[0] > 0.0, "{times:?}");
+        let share = record["flop_rate_of_peak"].as_f64().unwrap();
+        assert!(share > 0.0 && share < 1.0, "{share}");
+    }
+    let table = succeeds(
+        &world,
+        &[&bench[..], &["--method=ggpo", "--profile"]].concat(),
+    );
+    for line in [
+        "forward      lora_linear",
+        "backward     attention",
+        "noise        refresh",
+    ] {
+        assert!(table.contains(line), "{table}");
+    }
+    let sentence = refused(&world, &["bench", "--shape=tiny", "--steps=0"]);
+    assert!(sentence.contains("steps"), "{sentence}");
 }
 
 #[test]

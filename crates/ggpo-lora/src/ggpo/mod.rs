@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::{RowPerturbation, Scalar};
+use ndarray::parallel::prelude::*;
 
 pub use config::{GgpoConfig, GgpoForm, GradientEstimate, NoiseKind, NoiseSpread, SigmaSchedule};
 pub use state::{GgpoState, NoiseStatistics};
 
-use crate::{AdaptedLayers, GaussianRows, LoraError};
+use crate::{AdaptedLayers, GaussianRows, LayerView, LoraError};
 use rows::RowScales;
 
 /// What is known of the noise of one layer.
@@ -117,18 +118,17 @@ impl<T: Scalar> Ggpo<T> {
                 .collect();
         }
         assert_eq!(count, self.scales.len(), "the number of layers changed");
-        self.layers.clear();
-        self.statistics.clear();
-        for (index, scales) in self.scales.iter().enumerate() {
-            let layer = layers.layer(index);
-            let (base_std, statistics) = scales.row_std(&self.config, &layer);
-            self.layers.push(LayerNoise {
-                columns: layer.weight.ncols(),
-                base_std,
-                row_std: Arc::default(),
-            });
-            self.statistics.push(statistics);
-        }
+        let views: Vec<LayerView<'_, T>> = (0..count).map(|index| layers.layer(index)).collect();
+        let scales = self.scales.par_iter().zip(&views);
+        let refreshed = scales.map(|(scales, layer)| scales.row_std(&self.config, layer));
+        let (deviations, statistics): (Vec<_>, Vec<_>) = refreshed.unzip();
+        let noise = |(layer, base_std): (&LayerView<'_, T>, _)| LayerNoise {
+            columns: layer.weight.ncols(),
+            base_std,
+            row_std: Arc::default(),
+        };
+        self.layers = views.iter().zip(deviations).map(noise).collect();
+        self.statistics = statistics;
     }
 
     /// The noise on the weight of `layer` at the current step, or none if sigma

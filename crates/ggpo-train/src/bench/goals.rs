@@ -82,7 +82,8 @@ impl Contender {
     }
 }
 
-const LORA: Contender = Contender {
+/// Our own LoRA steps, in single precision.
+pub const LORA: Contender = Contender {
     engine: Engine::Ggpo,
     method: Method::Lora,
     threads: THREADS,

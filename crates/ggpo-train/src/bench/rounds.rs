@@ -12,6 +12,9 @@ use crate::{Error, Result};
 const BURSTS: usize = 25;
 /// A probe below this share of the fastest shows a machine that is not quiet.
 const QUIET: f64 = 0.9;
+/// A turn lasts at least so many milliseconds: short steps follow each other, as
+/// they do in training, and do not find every cache full of another process.
+const TURN_MS: f64 = 100.0;
 /// At most so many rounds are taken for every one that is wanted.
 const PATIENCE: u32 = 3;
 
@@ -33,12 +36,12 @@ impl Probe {
     }
 }
 
-/// One step of every side.
+/// One turn of every side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Round {
-    /// Times of the steps in milliseconds, side by side.
+    /// Times of a step in milliseconds, the median of the turn, side by side.
     pub step_ms: Vec<f64>,
-    /// The machine's speed before the first step and after each.
+    /// The machine's speed before the first turn and after each.
     pub probes: Vec<Probe>,
 }
 
@@ -148,7 +151,7 @@ impl Rounds {
     }
 }
 
-/// One step of every side, each between two probes.
+/// One turn of every side, each between two probes.
 fn round(sides: &mut [Side], pool: &ThreadPool) -> Result<Round> {
     let probe = || Probe::of(&pool.install(|| multiply_add_rates(BURSTS)));
     let mut round = Round {
@@ -156,7 +159,7 @@ fn round(sides: &mut [Side], pool: &ThreadPool) -> Result<Round> {
         probes: vec![probe()],
     };
     for side in sides {
-        round.step_ms.push(side.step()?);
+        round.step_ms.push(side.turn(TURN_MS)?);
         round.probes.push(probe());
     }
     Ok(round)

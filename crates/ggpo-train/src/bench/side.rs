@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::profile::ProfileRow;
+use crate::statistics::median;
 use crate::{Error, Result};
 
 pub(super) const READY: &str = "ready";
@@ -74,6 +75,19 @@ impl Side {
         let answer = self.answer()?;
         let time = answer.parse().ok().filter(|ms: &f64| *ms > 0.0);
         time.ok_or_else(|| self.unexpected("the milliseconds of a step", &answer))
+    }
+
+    /// Has one step done after the other until they have taken so many
+    /// milliseconds together, and returns the median of their times.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn turn(&mut self, at_least: f64) -> Result<f64> {
+        let mut times = vec![self.step()?];
+        while times.iter().sum::<f64>() < at_least {
+            times.push(self.step()?);
+        }
+        Ok(median(&times).expect("one step or more"))
     }
 
     /// Lets the process end and returns what it says then.

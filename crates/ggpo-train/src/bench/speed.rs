@@ -12,14 +12,15 @@ use super::study::{Measured, Outcome, Process, Row, Study};
 /// The page; `command` is how it was made.
 pub fn page(study: &Study, command: &str) -> String {
     let mut text = format!("# Speed\n\nWritten by `{command}`; the same numbers and every ");
-    text += "single step are in [speed.json](speed.json).\n\n";
+    text += "turn are in [speed.json](speed.json).\n\n";
     for line in circumstances(study) {
         _ = writeln!(text, "* {line}");
     }
     text += "\n## Goals\n\n\
-        Each ratio is the median of neighbouring steps: all processes of a shape take one step in \
-        turn, each between two probes of the processor's multiply-add rate. Samples beside a \
-        probe whose median is below 0.9 of the fastest are dropped.\n\n\
+        Each ratio is the median of neighbouring turns: all processes of a shape take turns of one \
+        step, or of as many as fill a tenth of a second, of which the median counts; between two \
+        turns the processor's multiply-add rate is probed. Samples beside a probe whose median is \
+        below 0.9 of the fastest are dropped. A peer's memory is that of its whole process.\n\n\
         | what | goal | measured | quartiles | samples | |\n|---|---|---|---|---|---|\n";
     for row in &study.rows {
         _ = writeln!(text, "{}", goal_line(row));
@@ -32,8 +33,33 @@ pub fn page(study: &Study, command: &str) -> String {
             _ = writeln!(text, "{}", process_line(measured, side, process));
         }
     }
+    text += "\n## Where the time goes\n\n\
+        Our LoRA steps on two threads, measured on their own with a stopwatch at every operation \
+        of the tape. The gradient of the loss of a decoder is calculated with the loss. What was \
+        tried is in the sixth of the decisions in docs/decisions.\n";
+    for measured in &study.shapes {
+        _ = writeln!(
+            text,
+            "\n| {} | | calls | ms | of step |\n|---|---|---|---|---|",
+            measured.shape.name()
+        );
+        for row in measured.profile.iter().filter(|row| row.share >= SHOWN) {
+            _ = writeln!(
+                text,
+                "| {} | {} | {:.0} | {:.2} | {:.1} % |",
+                row.phase,
+                row.operation,
+                row.calls,
+                row.ms,
+                100.0 * row.share
+            );
+        }
+    }
     text
 }
+
+/// Least share of a step of a line of the profile.
+const SHOWN: f64 = 0.005;
 
 /// Machine, versions and allocators, a line each.
 fn circumstances(study: &Study) -> Vec<String> {

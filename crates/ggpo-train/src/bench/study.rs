@@ -6,10 +6,14 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use super::flops;
-use super::goals::{Bound, Contender, Engine, GOALS, Goal, Quantity, THREADS, contenders};
+use super::goals::{Bound, Contender, Engine, GOALS, Goal, LORA, Quantity, THREADS, contenders};
+use super::profile::ProfileRow;
 use super::rounds::{Rounds, Spread};
 use super::{Finished, Job, Machine, Shape, Side, WARM_UP};
 use crate::{Error, Result};
+
+/// Steps whose time is noted by operation.
+const PROFILED: u32 = 10;
 
 /// What is to be measured.
 #[derive(Debug, Clone)]
@@ -84,6 +88,8 @@ pub struct Measured {
     pub processes: Vec<Process>,
     /// Their steps.
     pub rounds: Rounds,
+    /// Where the time of our LoRA steps goes, measured on their own.
+    pub profile: Vec<ProfileRow>,
 }
 
 /// A process that did steps.
@@ -144,19 +150,20 @@ fn measure_shape(
         (config.torch || contender.engine != Engine::Torch)
             && (config.quantized.is_some() || !contender.quantized)
     };
+    let job = |contender: &Contender, profile| Job {
+        shape,
+        model: config.quantized.clone().filter(|_| contender.quantized),
+        batch,
+        seq,
+        steps: WARM_UP + config.steps.max(PROFILED),
+        threads: contender.threads,
+        method: contender.method.config(),
+        profile,
+    };
     let mut sides = Vec::new();
     let mut processes = Vec::new();
     for contender in contenders(shape).into_iter().filter(takes_part) {
-        let job = Job {
-            shape,
-            model: config.quantized.clone().filter(|_| contender.quantized),
-            batch,
-            seq,
-            steps: WARM_UP + config.steps,
-            threads: contender.threads,
-            method: contender.method.config(),
-            profile: false,
-        };
+        let job = job(&contender, false);
         let name = format!("{}, {}", contender.engine.name(), contender.method.name());
         sides.push(Side::start(&name, start(&contender, &job))?);
         processes.push(Process {
@@ -169,12 +176,17 @@ fn measure_shape(
     for (process, side) in processes.iter_mut().zip(sides) {
         process.finished = side.finish()?;
     }
+    let mut profiled = Side::start("the profile", start(&LORA, &job(&LORA, true)))?;
+    for _ in 0..WARM_UP + PROFILED {
+        profiled.step()?;
+    }
     Ok(Measured {
         shape,
         batch,
         seq,
         processes,
         rounds,
+        profile: profiled.finish()?.profile.unwrap_or_default(),
     })
 }
 

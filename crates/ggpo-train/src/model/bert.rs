@@ -125,6 +125,20 @@ impl BertConfig {
 
     /// Final states, batch x time x width.
     pub(super) fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        let mask = AttentionMask {
+            causal: false,
+            keys: Some(batch.attention.clone()),
+        };
+        let mut x = self.embeddings(graph, batch);
+        for layer in 0..self.num_hidden_layers {
+            let block = self.block(layer);
+            x = self.attention(graph, &x, &block, &mask);
+            x = self.feed_forward(graph, &x, &block);
+        }
+        x
+    }
+
+    fn embeddings<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
         let [rows, time] = batch.shape;
         let positions: Vec<usize> = (0..rows).flat_map(|_| 0..time).collect();
         let look_up = |name: &str, ids: &[usize]| {
@@ -135,18 +149,10 @@ impl BertConfig {
         let places = look_up("position_embeddings", &positions);
         let kinds = look_up("token_type_embeddings", &batch.token_types);
         let sum = ops::add(&ops::add(&words, &places), &kinds);
-        let mask = AttentionMask {
-            causal: false,
-            keys: Some(batch.attention.clone()),
-        };
-        let mut x = self.norm(graph, &sum, "bert.embeddings.LayerNorm");
-        for layer in 0..self.num_hidden_layers {
-            x = self.forward_block(graph, &x, &self.block(layer), &mask);
-        }
-        x
+        self.norm(graph, &sum, "bert.embeddings.LayerNorm")
     }
 
-    fn forward_block<T: Scalar>(
+    fn attention<T: Scalar>(
         &self,
         graph: &Graph<'_, T>,
         x: &Var<T>,
@@ -167,15 +173,14 @@ impl BertConfig {
         let context = ops::reshape(&context, &[rows, time, width]);
         let attended = graph.linear(&context, &format!("{block}.attention.output.dense"));
         let norm = format!("{block}.attention.output.LayerNorm");
-        let x = self.norm(graph, &ops::add(x, &attended), &norm);
+        self.norm(graph, &ops::add(x, &attended), &norm)
+    }
 
-        let inner = graph.linear(&x, &format!("{block}.intermediate.dense"));
+    fn feed_forward<T: Scalar>(&self, graph: &Graph<'_, T>, x: &Var<T>, block: &str) -> Var<T> {
+        let inner = graph.linear(x, &format!("{block}.intermediate.dense"));
         let fed = graph.linear(&ops::gelu_erf(&inner), &format!("{block}.output.dense"));
-        self.norm(
-            graph,
-            &ops::add(&x, &fed),
-            &format!("{block}.output.LayerNorm"),
-        )
+        let norm = format!("{block}.output.LayerNorm");
+        self.norm(graph, &ops::add(x, &fed), &norm)
     }
 
     fn norm<T: Scalar>(&self, graph: &Graph<'_, T>, x: &Var<T>, module: &str) -> Var<T> {
