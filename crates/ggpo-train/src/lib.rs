@@ -12,7 +12,7 @@
 //!   on with texts.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
 //! * [`parity`]: everything against values calculated elsewhere.
-//! * [`bench`]: how long training steps take, and how much memory.
+//! * [`bench`](mod@bench): how long training steps take, and how much memory.
 //! * [`repro`]: the experiments, many runs, and their report.
 
 pub mod assembled;

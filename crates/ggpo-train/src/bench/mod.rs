@@ -1,6 +1,6 @@
 //! How long training steps take, method beside method.
 //!
-//! Every method runs in a process of its own ([`serve`]), which does a step of
+//! Every method runs in a process of its own ([`serve()`]), which does a step of
 //! the real [`Trainer`](crate::trainer::Trainer) when it is asked to and says how
 //! long it took. So the steps of several methods, or of this program and another
 //! one, can be taken in turn ([`alternate`]), and each has its own peak of memory.

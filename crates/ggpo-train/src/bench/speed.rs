@@ -75,7 +75,7 @@ fn circumstances(study: &Study) -> Vec<String> {
     ];
     let processes = study.shapes.iter().flat_map(|shape| &shape.processes);
     let peers = processes.filter(|process| process.contender.engine == Engine::Torch);
-    let said: BTreeSet<String> = peers.map(|peer| peer_line(peer)).collect();
+    let said: BTreeSet<String> = peers.map(peer_line).collect();
     lines.extend(said);
     lines
 }
