@@ -207,7 +207,7 @@ fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
 
 /// The first setting in which a peer's description differs from ours.
 fn difference(ours: &RunConfig, theirs: &Value) -> Option<String> {
-    let ours = serde_json::to_value(ours).expect("every field has a JSON form");
+    let ours = written_out(ours);
     let is_full = at(&ours, "method.adaptation") == Some(&Value::from("full"));
     let mut fields = Vec::new();
     for description in [theirs, &ours] {
@@ -222,6 +222,19 @@ fn difference(ours: &RunConfig, theirs: &Value) -> Option<String> {
         (!same(&field, our, their))
             .then(|| format!("description.{field}: expected {our} as in our run, found {their}"))
     })
+}
+
+/// A description with the defaults of its table filled in, as peers have them.
+fn written_out(config: &RunConfig) -> Value {
+    let mut config = config.clone();
+    let [text, label] = config.task.kind.columns();
+    config.task.header.get_or_insert(true);
+    let columns = config.task.columns.get_or_insert_default();
+    columns.text.get_or_insert_with(|| text.into());
+    columns.label.get_or_insert_with(|| label.into());
+    let mut written = serde_json::to_value(&config).expect("every field has a JSON form");
+    written["task"]["validation_share"] = config.task.validation_share.into();
+    written
 }
 
 /// The paths of all values that hold no further ones.
@@ -239,9 +252,11 @@ fn collect_fields(value: &Value, path: String, fields: &mut Vec<String>) {
     }
 }
 
-/// Whether two settings say the same; one that is missing says as much as 0.
+/// Whether two settings say the same; one that is missing says as much as 0 or
+/// no.
 fn same(field: &str, ours: &Value, theirs: &Value) -> bool {
-    let is_nothing = |value: &Value| value.is_null() || value.as_f64() == Some(0.0);
+    let is_nothing =
+        |value: &Value| value.as_f64() == Some(0.0) || [Value::Null, false.into()].contains(value);
     match (ours.as_f64(), theirs.as_f64()) {
         (Some(ours), Some(theirs)) => ours == theirs,
         _ if is_nothing(ours) && is_nothing(theirs) => true,

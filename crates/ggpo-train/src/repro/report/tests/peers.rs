@@ -43,6 +43,10 @@ impl Peers {
         let one = |run: &Finished| {
             let mut description = serde_json::to_value(&run.plan.config).expect("JSON");
             // Defaults that are written out there, and numbers in another form.
+            description["task"]["header"] = json!(true);
+            description["task"]["columns"] = json!({"text": "text", "label": "label"});
+            description["task"]["skip_bad_rows"] = json!(false);
+            description["task"]["validation_share"] = json!(0.1);
             description["task"]["train_rows"] = Value::Null;
             description["task"]["label_noise"] = json!(0.0);
             description["task"]["scored_rows"] = json!({"train": 512, "test": null});
@@ -184,6 +188,8 @@ fn runs_of_something_else_are_refused() {
         ("description.method.perturbation", Value::Null),
         ("description.task.test", json!("data/fetched/cola/test.tsv")),
         ("description.batch_size", json!(16)),
+        ("description.task.header", json!(false)),
+        ("description.task.columns.text", json!("review")),
     ] {
         let error = refused("sst2", "ggpo", field, value.clone());
         assert!(error.contains(&format!("{field}: expected")), "{error}");
