@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ggpo_tensor::random::Stream;
 use ggpo_tensor::{RowPerturbation, Scalar};
-use ndarray::{ArrayView1, ArrayViewMut1, ArrayViewMut2, Axis, Zip};
+use ndarray::{ArrayViewMut2, aview1};
 
 use crate::NoiseKind;
 
-/// Numbers made at a time, in a buffer on the stack.
+/// Truncated numbers made at a time, in a buffer on the stack.
 const BUFFER: usize = 512;
 
 /// Noise `eps` (m x n) with `eps_ij = row_std_i * z`, where z is the normal
@@ -59,25 +59,24 @@ impl<T: Scalar> GaussianRows<T> {
         &self.row_std
     }
 
-    fn add_row(&self, i: usize, mut row: ArrayViewMut1<'_, T>) {
+    fn add_row(&self, i: usize, row: &mut [T]) {
         let std = self.row_std[i];
         if std == T::ZERO {
             return;
         }
         let first = (self.draw * self.row_std.len() as u64 + i as u64) * self.columns as u64;
+        let limit = match self.kind {
+            NoiseKind::Gaussian => return self.stream.add_normal(first, std, row),
+            NoiseKind::Truncated(limit) => limit,
+        };
         let mut buffer = [0.0_f32; BUFFER];
-        for (piece, chunk) in row.axis_chunks_iter_mut(Axis(0), BUFFER).enumerate() {
+        for (piece, chunk) in row.chunks_mut(BUFFER).enumerate() {
             let normals = &mut buffer[..chunk.len()];
             let start = first + (piece * BUFFER) as u64;
-            match self.kind {
-                NoiseKind::Gaussian => self.stream.fill_normal(start, normals),
-                NoiseKind::Truncated(limit) => {
-                    self.stream.fill_truncated_normal(start, limit, normals);
-                }
+            self.stream.fill_truncated_normal(start, limit, normals);
+            for (element, &z) in chunk.iter_mut().zip(&*normals) {
+                *element += std * T::from_f64(f64::from(z));
             }
-            Zip::from(chunk)
-                .and(ArrayView1::from(&*normals))
-                .for_each(|element, &z| *element += std * T::from_f64(f64::from(z)));
         }
     }
 }
@@ -87,8 +86,15 @@ impl<T: Scalar> RowPerturbation<T> for GaussianRows<T> {
     /// If the panel is not n wide or reaches beyond row m.
     fn add_rows(&self, first_row: usize, mut panel: ArrayViewMut2<'_, T>) {
         assert_eq!(panel.ncols(), self.columns, "a panel is n wide");
-        for (i, row) in panel.rows_mut().into_iter().enumerate() {
-            self.add_row(first_row + i, row);
+        for (i, mut row) in (first_row..).zip(panel.rows_mut()) {
+            match row.as_slice_mut() {
+                Some(row) => self.add_row(i, row),
+                None => {
+                    let mut contiguous = row.to_vec();
+                    self.add_row(i, &mut contiguous);
+                    row.assign(&aview1(&contiguous));
+                }
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut2, ArrayViewMut3, Axis, s};
 
+use crate::parallel::zeros;
 use crate::{Scalar, Start};
 
 /// Rows of the left operand per piece of a product: what stays in a core's cache
@@ -24,8 +25,10 @@ pub(crate) struct Packed<T> {
 impl<T: Scalar> Packed<T> {
     fn zeros(k: usize, columns: usize) -> Self {
         let width = T::panel_columns();
+        let shape = (columns.div_ceil(width), k, width);
+        let elements = zeros(shape.0 * shape.1 * shape.2);
         Packed {
-            panels: Array3::from_elem((columns.div_ceil(width), k, width), T::ZERO),
+            panels: Array3::from_shape_vec(shape, elements).expect("as many elements"),
             columns,
         }
     }

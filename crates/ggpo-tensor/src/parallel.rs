@@ -55,6 +55,12 @@ where
         .for_each(|(piece, chunk)| dispatch::run(Piece(&work, piece * rows, chunk)));
 }
 
+/// `len` zeros, written by all threads: a vector made in the usual way is written
+/// by one of them, while the others wait.
+pub fn zeros<T: Scalar>(len: usize) -> Vec<T> {
+    vec_of_pieces(len, PIECE, T::ZERO, |_, _| {})
+}
+
 /// A vector of `len` elements that `work` writes as in [`for_row_pieces`]. It
 /// finds zeros, but these were only ever written to cache.
 ///

@@ -3,9 +3,10 @@
 //! Backward: `dx = dy W`, `dW = dyᵀ x`, `db = sum of the rows of dy`. A quantised
 //! W is made in scratch memory, here and in the backward pass, and has no dW.
 
+use ggpo_tensor::parallel::zeros;
 use ggpo_tensor::reduce::sum_rows;
 use ggpo_tensor::{ActingWeight, Scalar, Start, Tensor, flat, matmul_tn, tensor, view2};
-use ndarray::{Array2, ArrayViewMut2};
+use ndarray::ArrayViewMut2;
 
 use super::Weight;
 use super::weight::SavedWeight;
@@ -27,9 +28,11 @@ impl<T: Scalar> Operation<T> for Linear<T> {
         let dy = view2(&gradient);
         let dx = needed[0].then(|| {
             let weight = self.weight.view();
-            let mut dx = Array2::from_elem((dy.nrows(), weight.ncols()), T::ZERO);
-            ActingWeight::from(weight).times(dy, T::ZERO, dx.view_mut());
-            tensor(&self.input_shape, dx.into_raw_vec_and_offset().0)
+            let shape = (dy.nrows(), weight.ncols());
+            let mut dx = zeros(shape.0 * shape.1);
+            let out = ArrayViewMut2::from_shape(shape, &mut dx).expect("rows x in");
+            ActingWeight::from(weight).times(dy, T::ZERO, out);
+            tensor(&self.input_shape, dx)
         });
         let dw = needed[1].then(|| {
             let x = self.x.as_ref().expect("saved for the weight's gradient");
@@ -65,7 +68,7 @@ pub fn linear<'a, T: Scalar>(
     );
     *last = outputs;
     let rows = view2(x.value());
-    let mut out = vec![T::ZERO; rows.nrows() * outputs];
+    let mut out = zeros(rows.nrows() * outputs);
     let y = ArrayViewMut2::from_shape((rows.nrows(), outputs), &mut out).expect("rows x out");
     let acting = ActingWeight::from(weight.view());
     acting.times_transposed(rows, start(bias, outputs), y);

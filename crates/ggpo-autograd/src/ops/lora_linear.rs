@@ -20,7 +20,7 @@
 use std::sync::Arc;
 
 use ggpo_tensor::dropout::Dropout;
-use ggpo_tensor::parallel::zip_update;
+use ggpo_tensor::parallel::{zeros, zip_update};
 use ggpo_tensor::reduce::sum_rows;
 use ggpo_tensor::{
     ActingWeight, LowRank, RowPerturbation, Scalar, Tensor, gemm, matmul, matmul_nt, matmul_tn,
@@ -109,7 +109,7 @@ impl<T: Scalar> Operation<T> for LoraLinear<T> {
         let shape = x.shape().to_vec();
         drop(x);
         let dx = needed[0].then(|| {
-            let mut dx = vec![T::ZERO; dy.nrows() * a.shape()[1]];
+            let mut dx = zeros(dy.nrows() * a.shape()[1]);
             let out = ArrayViewMut2::from_shape((dy.nrows(), a.shape()[1]), &mut dx);
             let mut acting = path.acting(weight.view(), &a, &b);
             acting.noise = acting.noise.filter(|noise| noise.in_backward());
@@ -200,7 +200,7 @@ pub fn lora_linear<'a, T: Scalar>(
         a.shape(),
         b.shape()
     );
-    let mut out = vec![T::ZERO; rows.nrows() * m];
+    let mut out = zeros(rows.nrows() * m);
     let mut y = ArrayViewMut2::from_shape((rows.nrows(), m), &mut out).expect("tokens x out");
     let acting = path.acting(weight.view(), a.value(), b.value());
     acting.times_transposed(rows, start(bias, m), y.view_mut());

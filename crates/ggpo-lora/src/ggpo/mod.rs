@@ -27,6 +27,17 @@ struct LayerNoise<T> {
     row_std: Arc<[T]>,
 }
 
+impl<T: Scalar> LayerNoise<T> {
+    /// Before the first step that uses it.
+    fn new(base_std: Vec<T>) -> Self {
+        LayerNoise {
+            columns: 0,
+            row_std: base_std.clone().into(),
+            base_std,
+        }
+    }
+}
+
 /// Draws one fresh `eps` for every adapted layer at every step:
 ///
 /// `eps_ij ~ N(0, v_i)`, `v_i = (sigma^2 / n) * ( ||W'_i||^2 + beta * ||G_i||^2 )` (eq. 6, 8).
@@ -102,7 +113,10 @@ impl<T: Scalar> Ggpo<T> {
             let (rows, columns) = layers.layer(index).weight.dim();
             assert_eq!(rows, noise.base_std.len(), "rows of layer {index} changed");
             noise.columns = columns;
-            noise.row_std = noise.base_std.iter().map(|&std| factor * std).collect();
+            let row_std = Arc::make_mut(&mut noise.row_std);
+            for (std, &base) in row_std.iter_mut().zip(&noise.base_std) {
+                *std = factor * base;
+            }
             self.statistics[index].row_std = rows::mean(&noise.row_std);
         }
     }
@@ -122,12 +136,15 @@ impl<T: Scalar> Ggpo<T> {
         let scales = self.scales.par_iter().zip(&views);
         let refreshed = scales.map(|(scales, layer)| scales.row_std(&self.config, layer));
         let (deviations, statistics): (Vec<_>, Vec<_>) = refreshed.unzip();
-        let noise = |(layer, base_std): (&LayerView<'_, T>, _)| LayerNoise {
-            columns: layer.weight.ncols(),
-            base_std,
-            row_std: Arc::default(),
-        };
-        self.layers = views.iter().zip(deviations).map(noise).collect();
+        if self.layers.is_empty() {
+            self.layers = deviations.into_iter().map(LayerNoise::new).collect();
+        } else {
+            // In place: what lives from step to step keeps its place in memory,
+            // and what a step needs finds the same room as before.
+            for (noise, deviations) in self.layers.iter_mut().zip(&deviations) {
+                noise.base_std.copy_from_slice(deviations);
+            }
+        }
         self.statistics = statistics;
     }
 
@@ -201,11 +218,8 @@ impl<T: Scalar> Ggpo<T> {
         self.layers = state
             .row_std
             .iter()
-            .map(|row_std| LayerNoise {
-                columns: 0,
-                base_std: row_std.iter().map(|&std| T::from_f64(std)).collect(),
-                row_std: Arc::default(),
-            })
+            .map(|row_std| row_std.iter().map(|&std| T::from_f64(std)).collect())
+            .map(LayerNoise::new)
             .collect();
         self.statistics = state.statistics;
         self.scales.clear();

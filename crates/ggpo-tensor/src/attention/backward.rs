@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use super::mask::Visible;
 use super::operand::{Operand, take};
 use super::{Attention, BLOCK, bias_of_group, bias_view, heads_at_once, parts, scores, view4};
+use crate::parallel::zeros;
 use crate::raw::dispatch::{self, Kernel};
 use crate::reduce::{accumulate_rows, sum_lanes};
 use crate::{Scalar, Tensor, tensor};
@@ -56,7 +57,7 @@ impl<T: Scalar> Attention<'_, T> {
             .bias
             .map(|bias| bias_view(bias, (heads, queries, keys)));
 
-        let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![T::ZERO; x.len()]);
+        let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| zeros(x.len()));
         let of_row = heads * queries * keys;
         let mut ds = vec![T::ZERO; if bias { batch * of_row } else { 0 }];
         let mut score_parts: Vec<Option<ArrayViewMut3<'_, T>>> = ds

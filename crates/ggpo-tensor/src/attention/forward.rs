@@ -7,6 +7,7 @@ use super::mask::Visible;
 use super::operand::{Operand, take};
 use super::{Attention, BLOCK, KeysAndValues, bias_of_group, bias_view, heads_at_once, parts};
 use super::{scores, view4};
+use crate::parallel::zeros;
 use crate::raw::dispatch::{self, Kernel};
 use crate::reduce::sum_lanes;
 use crate::softmax::largest;
@@ -64,7 +65,7 @@ impl<T: Scalar> Attention<'_, T> {
             .bias
             .map(|bias| bias_view(bias, (heads, queries, longest)));
 
-        let mut out = vec![T::ZERO; q.len()];
+        let mut out = zeros(q.len());
         let mut log_sums = vec![T::ZERO; batch * heads * queries];
         parts(&mut out, q4.dim(), kv_heads)
             .into_par_iter()

@@ -1,7 +1,8 @@
-//! Filling a slice with a range of a stream's elements.
+//! Bringing a range of a stream's elements into a slice.
 
 use super::Stream;
-use super::transform::Transform;
+use super::transform::{Normal, Transform};
+use crate::Scalar;
 use crate::raw::dispatch::Kernel;
 
 /// Blocks in a chunk: one for each lane of the widest vectors.
@@ -27,17 +28,52 @@ impl<T: Transform> Kernel for Fill<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        let mut chunk = self.start / CHUNK as u64;
-        let mut skip = (self.start % CHUNK as u64) as usize;
-        let mut rest = self.out;
-        while !rest.is_empty() {
-            let values = chunk_of::<T>(&self.stream, chunk);
-            let (now, later) = rest.split_at_mut(rest.len().min(CHUNK - skip));
-            now.copy_from_slice(&values[skip..skip + now.len()]);
-            rest = later;
-            chunk = chunk.wrapping_add(1) % (u64::MAX / CHUNK as u64 + 1);
-            skip = 0;
-        }
+        for_chunks::<T, _>(&self.stream, self.start, self.out, |out, values| {
+            out.copy_from_slice(values);
+        });
+    }
+}
+
+/// The task of adding `scale` times the normal numbers `start .. start + out.len()`.
+pub(super) struct AddNormal<'a, E> {
+    pub(super) stream: Stream,
+    pub(super) start: u64,
+    pub(super) scale: E,
+    pub(super) out: &'a mut [E],
+}
+
+impl<E: Scalar> Kernel for AddNormal<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for_chunks::<Normal, _>(&self.stream, self.start, self.out, |out, values| {
+            for (element, &z) in out.iter_mut().zip(values) {
+                *element += self.scale * E::from_f64(f64::from(z));
+            }
+        });
+    }
+}
+
+/// Calls `each(part, values)` for the parts of `out` and the elements of the
+/// stream, from number `start` on, that belong to them.
+#[inline(always)]
+fn for_chunks<T: Transform, E>(
+    stream: &Stream,
+    start: u64,
+    out: &mut [E],
+    each: impl Fn(&mut [E], &[T::Element]),
+) {
+    let mut chunk = start / CHUNK as u64;
+    let mut skip = (start % CHUNK as u64) as usize;
+    let mut rest = out;
+    while !rest.is_empty() {
+        let values = chunk_of::<T>(stream, chunk);
+        let (now, later) = rest.split_at_mut(rest.len().min(CHUNK - skip));
+        each(now, &values[skip..skip + now.len()]);
+        rest = later;
+        chunk = chunk.wrapping_add(1) % (u64::MAX / CHUNK as u64 + 1);
+        skip = 0;
     }
 }
 
@@ -75,6 +111,29 @@ mod tests {
                 out.into_iter().map(&bits).collect()
             })
             .collect()
+    }
+
+    #[test]
+    fn all_builds_add_the_same_normals() {
+        let stream = Stream::new(11, Purpose::Perturbation, 5, 9);
+        let (start, scale) = (37, 0.3_f32);
+        let mut normals = vec![0.0; 1_003];
+        stream.fill_normal(start, &mut normals);
+        let expected: Vec<f32> = normals.iter().map(|&z| 1.5 + scale * z).collect();
+        for level in Level::available() {
+            let mut out = vec![1.5; normals.len()];
+            let out_of_level = &mut out;
+            run_at(
+                level,
+                AddNormal {
+                    stream,
+                    start,
+                    scale,
+                    out: out_of_level,
+                },
+            );
+            assert_eq!(out, expected, "{level:?}");
+        }
     }
 
     #[test]

@@ -28,10 +28,11 @@ mod truncated;
 
 pub use philox::philox4x32_10;
 
-use fill::Fill;
+use fill::{AddNormal, Fill};
 use transform::{Bits, Normal, Transform, Uniform, unit_interval};
 use truncated::TruncatedNormal;
 
+use crate::Scalar;
 use crate::raw::dispatch;
 
 /// What a stream of random numbers is for; part of its key.
@@ -121,6 +122,16 @@ impl Stream {
     /// error of a value against exact arithmetic is a few units of 2⁻²⁴.
     pub fn fill_normal(&self, start: u64, out: &mut [f32]) {
         dispatch::run(Fill::<Normal>::new(*self, start, out));
+    }
+
+    /// Adds `scale` times the numbers of [`fill_normal`](Self::fill_normal).
+    pub fn add_normal<T: Scalar>(&self, start: u64, scale: T, out: &mut [T]) {
+        dispatch::run(AddNormal {
+            stream: *self,
+            start,
+            scale,
+            out,
+        });
     }
 
     /// Writes elements `start .. start + out.len()` as draws from N(0, 1)

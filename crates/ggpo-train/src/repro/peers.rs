@@ -206,35 +206,38 @@ fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// The first setting in which a peer's description differs from ours.
-fn difference(ours: &RunConfig, theirs: &Value) -> Option<String> {
-    let ours = written_out(ours);
+fn difference(config: &RunConfig, theirs: &Value) -> Option<String> {
+    let ours = serde_json::to_value(config).expect("every field has a JSON form");
+    let defaults = defaults(config);
     let is_full = at(&ours, "method.adaptation") == Some(&Value::from("full"));
     let mut fields = Vec::new();
-    for description in [theirs, &ours] {
+    for description in [theirs, &ours, &defaults] {
         collect_fields(description, String::new(), &mut fields);
     }
-    let is_free =
-        |field: &str| FREE.contains(&field) || is_full && field.starts_with("method.lora.");
+    let is_free = |field: &str| {
+        let is_table = at(&defaults, field).is_some_and(Value::is_object);
+        FREE.contains(&field) || is_table || is_full && field.starts_with("method.lora.")
+    };
     fields.retain(|field| !is_free(field));
     fields.into_iter().find_map(|field| {
-        let of = |description| at(description, &field).unwrap_or(&Value::Null);
+        let of = |description| {
+            let written = at(description, &field).filter(|value| !value.is_null());
+            written.or(at(&defaults, &field)).unwrap_or(&Value::Null)
+        };
         let (our, their) = (of(&ours), of(theirs));
         (!same(&field, our, their))
             .then(|| format!("description.{field}: expected {our} as in our run, found {their}"))
     })
 }
 
-/// A description with the defaults of its table filled in, as peers have them.
-fn written_out(config: &RunConfig) -> Value {
-    let mut config = config.clone();
+/// What a description means by the settings of its table that it leaves out.
+fn defaults(config: &RunConfig) -> Value {
     let [text, label] = config.task.kind.columns();
-    config.task.header.get_or_insert(true);
-    let columns = config.task.columns.get_or_insert_default();
-    columns.text.get_or_insert_with(|| text.into());
-    columns.label.get_or_insert_with(|| label.into());
-    let mut written = serde_json::to_value(&config).expect("every field has a JSON form");
-    written["task"]["validation_share"] = config.task.validation_share.into();
-    written
+    let columns = serde_json::json!({ "text": text, "label": label });
+    let share = config.task.validation_share;
+    serde_json::json!({
+        "task": { "header": true, "columns": columns, "validation_share": share }
+    })
 }
 
 /// The paths of all values that hold no further ones.

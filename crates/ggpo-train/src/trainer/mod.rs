@@ -221,7 +221,7 @@ impl<T: Real> Trainer<T> {
             return Err(self.diverged(&format!("the gradient of {name}")));
         }
         if self.perturbation.is_some() {
-            self.gradients.clone_from(&gradients);
+            self.remember(&gradients);
         }
         self.lap("gradients", "sum and check");
         let (gradient_norm, learning_rate) = self.apply(gradients);
@@ -251,6 +251,21 @@ impl<T: Real> Trainer<T> {
                 gradients: &self.gradients,
             };
             perturbation.begin_step(self.step, &layers);
+        }
+    }
+
+    /// Keeps gradients for the next step's perturbation. Those of the last step
+    /// are overwritten in place: kept where they were made, they would lie
+    /// scattered over the memory that the next step needs in long pieces.
+    fn remember(&mut self, gradients: &BTreeMap<String, Tensor<T>>) {
+        for (name, gradient) in gradients {
+            match self.gradients.get_mut(name) {
+                Some(kept) => kept.assign(gradient),
+                None => {
+                    let copy = gradient.to_owned().into_shared();
+                    self.gradients.insert(name.clone(), copy);
+                }
+            }
         }
     }
 
