@@ -41,6 +41,7 @@ mod raw;
 pub mod reduce;
 pub mod rotary;
 mod scalar;
+pub mod simd;
 pub mod softmax;
 mod tensor;
 mod weight;

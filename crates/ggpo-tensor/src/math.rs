@@ -163,7 +163,8 @@ pub(crate) fn erf(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use crate::raw::dispatch::{Kernel, Level, run_at};
+    use crate::raw::dispatch::{Kernel, run_at};
+    use crate::simd::Level;
 
     /// Applies a function to every element, as the loops of this crate do.
     struct Apply<'a, F>(&'a [f32], &'a mut [f32], F);

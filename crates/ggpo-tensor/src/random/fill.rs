@@ -99,7 +99,8 @@ mod tests {
     use super::*;
     use crate::random::Purpose;
     use crate::random::transform::{Bits, Normal, Uniform};
-    use crate::raw::dispatch::{Level, run_at};
+    use crate::raw::dispatch::run_at;
+    use crate::simd::Level;
 
     /// The range as each build of this processor computes it, as bits.
     fn each_build<T: Transform>(start: u64, bits: impl Fn(T::Element) -> u32) -> Vec<Vec<u32>> {

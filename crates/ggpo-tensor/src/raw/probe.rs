@@ -4,6 +4,8 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
+use crate::simd::{Level, level};
+
 /// Independent chains of multiply-adds: more than their latency times their
 /// rate (4 cycles, 2 per cycle), so that none waits for another, and few enough
 /// for 16 registers with the two factors.
@@ -16,23 +18,26 @@ pub(crate) fn multiply_adds(rounds: u64) -> u64 {
     2 * rounds * (CHAINS * lanes) as u64
 }
 
-/// Runs the widest kernel of this processor and returns its number of lanes.
+/// Runs the kernel of the process's level and returns its number of lanes.
 fn run(rounds: u64) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has AVX-512 F, all that the function needs.
-            unsafe { avx512(rounds) };
-            return 16;
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor has AVX2 and FMA, all that the function needs.
-            unsafe { avx2(rounds) };
-            return 8;
+    match level() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `level` is one that the processor has, and with it AVX-512 F.
+        Level::Avx512 => unsafe {
+            avx512(rounds);
+            16
+        },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `level` is one that the processor has, and with it AVX2 and FMA.
+        Level::Avx2 => unsafe {
+            avx2(rounds);
+            8
+        },
+        _ => {
+            portable(rounds);
+            PORTABLE_LANES
         }
     }
-    portable(rounds);
-    PORTABLE_LANES
 }
 
 /// The value that a chain starts at: different ones, or the compiler would see

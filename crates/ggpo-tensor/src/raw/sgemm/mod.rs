@@ -23,14 +23,13 @@ use std::cell::RefCell;
 use ndarray::{Array2, ArrayView2, ArrayView3, ArrayViewMut2, s};
 
 use crate::Start;
+use crate::simd::{Level, level};
 
 use tile::{Base, Tile, TileShape};
 
 pub(crate) use pack::transpose_into;
 
-/// Longest stretch of K: a panel of B of 48 columns takes 36 KiB.
-const STRETCH: usize = 192;
-/// Rows of A that are walked for one panel of B; a multiple of every tile's rows.
+/// Rows of A that are walked for one panel of B.
 const BLOCK_ROWS: usize = 256;
 /// Numbers of these rows that are walked for one panel: 512 KiB, which stay in a
 /// core's second cache.
@@ -40,21 +39,24 @@ const PACK_FROM_ROWS: usize = 32;
 /// Columns of a result that are too few for its rows to be calculated well.
 const THIN: usize = 16;
 
-/// The shape of the kernel for this processor; none without AVX2 and FMA.
-fn shape() -> Option<TileShape> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            return Some(x86::AVX512);
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Some(x86::AVX2);
-        }
-    }
-    None
+/// The shape of a level's kernel; none for [`Level::Portable`].
+fn shape_at(level: Level) -> Option<TileShape> {
+    let shape: Option<&TileShape> = match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => Some(&x86::AVX512),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => Some(&x86::AVX2),
+        _ => None,
+    };
+    shape.copied()
 }
 
-/// Columns of a packed panel for this processor; none without a kernel.
+/// The shape of the kernel of this process's level.
+fn shape() -> Option<TileShape> {
+    shape_at(level())
+}
+
+/// Columns of a packed panel at this process's level; none without a kernel.
 pub(crate) fn panel_columns() -> Option<usize> {
     shape().map(|shape| shape.columns)
 }
@@ -216,22 +218,24 @@ unsafe fn product(
     left_scratch: &mut Vec<f32>,
 ) {
     let ((m, k), n) = (a.dim(), c.ncols());
-    let stretches = k.div_ceil(STRETCH).max(1);
+    let shape = shape.of_result(n);
+    let stretches = k.div_ceil(shape.stretch).max(1);
     let stretch = k.div_ceil(stretches).max(1);
     let span = (BLOCK / (BLOCK_ROWS * stretch)).max(1) * stretch;
     let steps = k.max(1);
     let c_stride = c.strides()[0];
     let c = c.as_mut_ptr();
-    let repack = a.strides()[1] != 1 && n > shape.columns;
+    let full = shape.rows_for(n);
+    let repack = a.strides()[1] != 1 && n > panels_in_place(a) * shape.columns;
     for block in (0..m).step_by(BLOCK_ROWS) {
         let rows = BLOCK_ROWS.min(m - block);
         let part = a.slice(s![block..block + rows, ..]);
         let left = match repack {
-            true => pack::tiles(part, shape.rows, left_scratch),
+            true => pack::tiles(part, full, left_scratch),
             false => Left {
                 start: part.as_ptr(),
                 strides: [part.strides()[0], part.strides()[1]],
-                tile: shape.rows as isize * part.strides()[0],
+                tile: full as isize * part.strides()[0],
             },
         };
         for from in (0..steps).step_by(span) {
@@ -245,11 +249,19 @@ unsafe fn product(
                         Start::Row(row) => Base::Row(row[column..].as_ptr()),
                     };
                     let step = first as isize;
-                    for (index, i) in (0..rows).step_by(shape.rows).enumerate() {
+                    let mut i = 0;
+                    while i < rows {
+                        let count = match repack {
+                            true => full.min(rows - i),
+                            false => shape.next_rows(n, rows - i),
+                        };
+                        let (index, row) = ((i / full) as isize, (i % full) as isize);
                         // SAFETY: offsets of elements inside the operands, whose
                         // bounds the views and the caller vouch for.
                         unsafe {
-                            let row = left.start.offset(index as isize * left.tile);
+                            let row = left
+                                .start
+                                .offset(index * left.tile + row * left.strides[0]);
                             let b = right.start.add(panel * right.panel);
                             let tile = Tile {
                                 k: stretch.min(k - first),
@@ -263,13 +275,21 @@ unsafe fn product(
                                 alpha,
                                 base,
                             };
-                            (shape.kernel)(shape.rows.min(rows - i), tile);
+                            (shape.kernel)(count, tile);
                         }
+                        i += count;
                     }
                 }
             }
         }
     }
+}
+
+/// Panels of B for which the rows of A are read where they are, though their
+/// numbers are not contiguous. If its columns are, a step of a tile reads one
+/// piece of memory, and only the way from step to step is long.
+fn panels_in_place(a: ArrayView2<'_, f32>) -> usize {
+    if a.strides()[0] == 1 { 4 } else { 1 }
 }
 
 #[cfg(test)]

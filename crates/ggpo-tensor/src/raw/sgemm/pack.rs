@@ -9,6 +9,7 @@ use std::arch::x86_64::{
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
 
 use super::Left;
+use crate::simd::{Level, level};
 
 /// Packs `b` (k x n) in panels of `columns` columns: panel after panel, each
 /// k x columns. The columns beyond n hold any numbers.
@@ -66,14 +67,14 @@ pub(crate) fn transpose_into(source: ArrayView2<'_, f32>, mut target: ArrayViewM
     let (m, n) = source.dim();
     assert_eq!(target.dim(), (n, m), "shape of the transpose");
     #[cfg(target_arch = "x86_64")]
-    if source.strides()[1] == 1 && target.strides()[1] == 1 && is_x86_feature_detected!("avx2") {
+    if source.strides()[1] == 1 && target.strides()[1] == 1 && level() >= Level::Avx2 {
         return transpose_by_squares(source, target);
     }
     target.assign(&source.t());
 }
 
-/// [`transpose_into`] in squares, for a processor with AVX2; rows must be
-/// contiguous.
+/// [`transpose_into`] in squares, for a processor with AVX2, as `level` vouches for; rows
+/// must be contiguous.
 #[cfg(target_arch = "x86_64")]
 fn transpose_by_squares(source: ArrayView2<'_, f32>, mut target: ArrayViewMut2<'_, f32>) {
     let (m, n) = source.dim();

@@ -9,17 +9,7 @@ use crate::raw::gemm::dgemm;
 
 /// The kernels of this processor.
 fn shapes() -> Vec<TileShape> {
-    let mut all = Vec::new();
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            all.push(x86::AVX512);
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            all.push(x86::AVX2);
-        }
-    }
-    all
+    Level::available().filter_map(shape_at).collect()
 }
 
 fn matrix(seed: u32, rows: usize, columns: usize) -> Array2<f32> {

@@ -45,6 +45,48 @@ pub(super) type Kernel = unsafe fn(rows: usize, tile: Tile);
 #[derive(Clone, Copy)]
 pub(super) struct TileShape {
     pub(super) rows: usize,
+    /// Rows of a tile that is no wider than a vector.
+    pub(super) thin_rows: usize,
     pub(super) columns: usize,
+    /// Columns of a vector.
+    pub(super) lanes: usize,
+    /// Longest stretch of K: with it, a panel of B stays in a core's first cache.
+    pub(super) stretch: usize,
+    /// The shape for results that fill half a vector at most.
+    pub(super) half: Option<&'static TileShape>,
     pub(super) kernel: Kernel,
+}
+
+impl TileShape {
+    /// The shape for a result of `columns` columns. It keeps the stretch, on which
+    /// the bits of a sum depend.
+    pub(super) fn of_result(self, columns: usize) -> Self {
+        match self.half {
+            Some(half) if columns <= half.lanes => TileShape {
+                stretch: self.stretch,
+                ..*half
+            },
+            _ => self,
+        }
+    }
+
+    /// Rows of the next tile of a result of `columns` columns, of which `left` rows
+    /// are left. A last tile of a row or two would wait for its own sums, so two
+    /// tiles share what is left then.
+    pub(super) fn next_rows(self, columns: usize, left: usize) -> usize {
+        let rows = self.rows_for(columns);
+        match left {
+            left if left <= rows => left,
+            left if left < rows + rows / 2 => left.div_ceil(2),
+            _ => rows,
+        }
+    }
+
+    /// Rows of a full tile of a result of `columns` columns.
+    pub(super) fn rows_for(self, columns: usize) -> usize {
+        match columns <= self.lanes {
+            true => self.thin_rows,
+            false => self.rows,
+        }
+    }
 }
