@@ -5,7 +5,7 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
-use ggpo_tensor::random::{Purpose, Stream, philox4x32_10};
+use ggpo_tensor::random::{Purpose, Stream, philox4x32};
 use proptest::prelude::*;
 
 const PURPOSES: [Purpose; 10] = [
@@ -66,44 +66,55 @@ fn assert_even(counts: &[u64]) {
 
 #[test]
 fn philox_gives_the_published_known_answers() {
-    // Salmon et al., file kat_vectors of the Random123 distribution.
+    // Salmon et al., file kat_vectors of the Random123 distribution: counter, key,
+    // and the words after seven and after ten rounds.
     let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
-    for (counter, key, expected) in [
+    for (counter, key, seven, ten) in [
         (
             [0; 4],
             [0; 2],
+            [0x5f6f_b709, 0x0d89_3f64, 0x4f12_1f81, 0x4f73_0a48],
             [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
         ),
         (
             [!0; 4],
             [!0; 2],
+            [0x5207_ddc2, 0x4516_5e59, 0x4d8e_e751, 0x8c52_f662],
             [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
         ),
         (
             pi,
             [0xa409_3822, 0x299f_31d0],
+            [0x4dfc_caba, 0x190a_87f0, 0xc473_62ba, 0xb6b5_242a],
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
         ),
     ] {
-        assert_eq!(philox4x32_10(counter, key), expected);
+        assert_eq!(philox4x32::<7>(counter, key), seven);
+        assert_eq!(philox4x32::<10>(counter, key), ten);
     }
 }
 
 #[test]
 fn values_never_change_from_one_version_to_the_next() {
-    // Recorded when the layout was fixed; a change breaks every stored run.
+    // Recorded when layout, rounds and transform were fixed; a change breaks every
+    // stored run.
     let stream = Stream::new(42, Purpose::Init, 7, 3);
     let bits = [0, 1, 16, 1 << 40].map(|index| stream.bits(index));
     assert_eq!(bits, [0x1834_9e6b, 0x2d2b_ea77, 0x6cb5_c596, 0x66b1_14c0]);
     let normals = [0, 1, 16, 1 << 40].map(|index| stream.normal(index));
     assert_eq!(
         normals,
-        [-1.933_004, 1.861_424_2, 0.990_296_36, 0.885_818_1]
+        [1.433_885_3, 1.443_244_8, 1.129_101_4, -0.140_985_74]
     );
     assert_eq!(
         [0, 1].map(|index| stream.below(index, 1_000_000)),
         [834_862, 959_631]
     );
+    let noise = Stream::new(42, Purpose::Perturbation, 7, 3);
+    let bits = [0, 1, 16, 1 << 40].map(|index| noise.bits(index));
+    assert_eq!(bits, [0xabe2_7233, 0x0e5a_5e0d, 0x2a01_16a3, 0x4724_bc97]);
+    let normals = [0, 1, 16, 1 << 40].map(|index| noise.normal(index));
+    assert_eq!(normals, [0.23356688, -0.5169756, -0.8860736, -0.21785185]);
 }
 
 proptest! {

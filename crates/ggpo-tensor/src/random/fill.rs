@@ -79,13 +79,15 @@ fn for_chunks<T: Transform, E>(
 
 /// The 64 elements of one chunk.
 ///
-/// The loop over lanes has no branches and no calls, so it becomes vector code.
+/// The loops over lanes have no branches and no calls, so they become vector
+/// code; they are two because the words are made in lanes of 64 bits, and the
+/// elements in lanes of 32.
 #[inline(always)]
 fn chunk_of<T: Transform>(stream: &Stream, chunk: u64) -> [T::Element; CHUNK] {
+    let words = stream.blocks::<LANES>(chunk * LANES as u64);
     let mut values = [T::Element::default(); CHUNK];
     for lane in 0..LANES {
-        let words = stream.block((chunk * LANES as u64) | lane as u64);
-        let [v0, v1, v2, v3] = T::apply(words);
+        let [v0, v1, v2, v3] = T::apply([0, 1, 2, 3].map(|word: usize| words[word][lane]));
         values[lane] = v0;
         values[LANES + lane] = v1;
         values[2 * LANES + lane] = v2;

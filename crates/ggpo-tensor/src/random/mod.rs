@@ -7,9 +7,10 @@
 //! on the vector width of the processor. So noise can be formed again in the
 //! backward pass instead of being stored, and any run can be repeated exactly.
 //!
-//! The bits come from Philox 4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel
-//! random numbers: as easy as 1, 2, 3", SC 2011). Its 64-bit key is a
-//! non-linear mix of seed and purpose; its 128-bit counter is
+//! The bits come from Philox 4x32 (Salmon, Moraes, Dror and Shaw, "Parallel
+//! random numbers: as easy as 1, 2, 3", SC 2011): in seven rounds for the noise
+//! on weights, of which a step makes two numbers for every weight, and in ten for
+//! everything else. Its 64-bit key is a non-linear mix of seed and purpose; its 128-bit counter is
 //! `[block low, block high, layer, step]`. Hence no two of a run's
 //! `(purpose, step, layer, block)` ever encrypt the same input, and different
 //! seeds give unrelated streams rather than shifted copies of one.
@@ -26,7 +27,7 @@ mod philox;
 mod transform;
 mod truncated;
 
-pub use philox::philox4x32_10;
+pub use philox::philox4x32;
 
 use fill::{AddNormal, Fill};
 use transform::{Bits, Normal, Transform, Uniform, unit_interval};
@@ -83,6 +84,14 @@ pub struct Stream {
     key: [u32; 2],
     layer: u32,
     step: u32,
+    rounds: Rounds,
+}
+
+/// Rounds of Philox that a stream's blocks take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rounds {
+    Seven,
+    Ten,
 }
 
 impl Stream {
@@ -97,6 +106,10 @@ impl Stream {
             key: [key as u32, (key >> 32) as u32],
             layer,
             step,
+            rounds: match purpose {
+                Purpose::Perturbation => Rounds::Seven,
+                _ => Rounds::Ten,
+            },
         }
     }
 
@@ -117,8 +130,8 @@ impl Stream {
     ///
     /// Box and Muller, "A note on the generation of random normal deviates",
     /// Ann. Math. Statist. 29 (1958): words `(0, 1)` and `(2, 3)` of a block
-    /// give two independent normals each, in the places of the words. All 32
-    /// bits of the radius word are used, so values reach ±6.76. The relative
+    /// give two independent normals each, in the places of the words. The radius
+    /// has 31 bits of its word, so values reach ±6.76. The relative
     /// error of a value against exact arithmetic is a few units of 2⁻²⁴.
     pub fn fill_normal(&self, start: u64, out: &mut [f32]) {
         dispatch::run(Fill::<Normal>::new(*self, start, out));
@@ -207,10 +220,36 @@ impl Stream {
     }
 
     /// The four words of one block of the stream.
-    #[inline(always)]
     fn block(&self, block: u64) -> [u32; 4] {
-        let counter = [block as u32, (block >> 32) as u32, self.layer, self.step];
-        philox4x32_10(counter, self.key)
+        self.blocks::<1>(block).map(|[word]| word)
+    }
+
+    /// The four words of the blocks from number `first` on, which is a multiple of
+    /// their count: word by word, block by block.
+    #[inline(always)]
+    fn blocks<const COUNT: usize>(&self, first: u64) -> [[u32; COUNT]; 4] {
+        match self.rounds {
+            Rounds::Seven => self.blocks_in::<COUNT, 7>(first),
+            Rounds::Ten => self.blocks_in::<COUNT, 10>(first),
+        }
+    }
+
+    #[inline(always)]
+    fn blocks_in<const COUNT: usize, const ROUNDS: usize>(&self, first: u64) -> [[u32; COUNT]; 4] {
+        let mut words = [[0; COUNT]; 4];
+        for place in 0..COUNT {
+            let counter = [
+                (first as u32).wrapping_add(place as u32),
+                (first >> 32) as u32,
+                self.layer,
+                self.step,
+            ];
+            let block = philox4x32::<ROUNDS>(counter, self.key);
+            for word in 0..4 {
+                words[word][place] = block[word];
+            }
+        }
+        words
     }
 
     /// Element `index` as `T` reads it.
