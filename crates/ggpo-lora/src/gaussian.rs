@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ggpo_tensor::random::Stream;
 use ggpo_tensor::{RowPerturbation, Scalar};
-use ndarray::{ArrayViewMut2, aview1};
+use ndarray::ArrayViewMut2;
 
 use crate::NoiseKind;
 
@@ -59,16 +59,25 @@ impl<T: Scalar> GaussianRows<T> {
         &self.row_std
     }
 
-    fn add_row(&self, i: usize, row: &mut [T]) {
-        let std = self.row_std[i];
-        if std == T::ZERO {
-            return;
+    /// Adds the noise of the rows from number `first_row` on, which follow each
+    /// other in `rows`.
+    fn add_contiguous(&self, first_row: usize, rows: &mut [T]) {
+        let n = self.columns;
+        let scales = &self.row_std[first_row..][..rows.len() / n.max(1)];
+        let first = (self.draw * self.row_std.len() as u64 + first_row as u64) * n as u64;
+        match self.kind {
+            NoiseKind::Gaussian => self.stream.add_normal_rows(first, n, scales, rows),
+            NoiseKind::Truncated(limit) => {
+                let of_rows = rows.chunks_mut(n.max(1)).zip(scales);
+                for (first, (row, &std)) in (first..).step_by(n.max(1)).zip(of_rows) {
+                    self.add_truncated(first, limit, std, row);
+                }
+            }
         }
-        let first = (self.draw * self.row_std.len() as u64 + i as u64) * self.columns as u64;
-        let limit = match self.kind {
-            NoiseKind::Gaussian => return self.stream.add_normal(first, std, row),
-            NoiseKind::Truncated(limit) => limit,
-        };
+    }
+
+    /// Adds `std` times the truncated normals from number `first` on.
+    fn add_truncated(&self, first: u64, limit: f32, std: T, row: &mut [T]) {
         let mut buffer = [0.0_f32; BUFFER];
         for (piece, chunk) in row.chunks_mut(BUFFER).enumerate() {
             let normals = &mut buffer[..chunk.len()];
@@ -86,14 +95,13 @@ impl<T: Scalar> RowPerturbation<T> for GaussianRows<T> {
     /// If the panel is not n wide or reaches beyond row m.
     fn add_rows(&self, first_row: usize, mut panel: ArrayViewMut2<'_, T>) {
         assert_eq!(panel.ncols(), self.columns, "a panel is n wide");
-        for (i, mut row) in (first_row..).zip(panel.rows_mut()) {
-            match row.as_slice_mut() {
-                Some(row) => self.add_row(i, row),
-                None => {
-                    let mut contiguous = row.to_vec();
-                    self.add_row(i, &mut contiguous);
-                    row.assign(&aview1(&contiguous));
-                }
+        match panel.as_slice_mut() {
+            Some(rows) => self.add_contiguous(first_row, rows),
+            None => {
+                let mut contiguous = panel.as_standard_layout().into_owned();
+                let rows = contiguous.as_slice_mut().expect("standard layout");
+                self.add_contiguous(first_row, rows);
+                panel.assign(&contiguous);
             }
         }
     }

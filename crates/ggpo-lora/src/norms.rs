@@ -1,6 +1,6 @@
 //! Row norms of merged weights and of gradients, without forming either.
 
-use ggpo_tensor::{Scalar, WeightView, gemm, matmul, matmul_nt, reduce};
+use ggpo_tensor::{Scalar, WeightView, matmul, matmul_nt, reduce};
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis, concatenate};
 
@@ -9,7 +9,7 @@ use crate::LayerView;
 /// `||row i||^2` of an m x n matrix, dense or quantised: length m.
 pub fn row_norms_squared<'a, T: Scalar>(matrix: impl Into<WeightView<'a, T>>) -> Vec<T> {
     let mut norms = Vec::new();
-    matrix.into().for_panels(None, |_, panel| {
+    matrix.into().for_panels(|_, panel| {
         let rows = panel.axis_iter(Axis(0)).into_par_iter();
         norms.extend(rows.map(|row| dot(row, row)).collect::<Vec<T>>());
     });
@@ -44,14 +44,22 @@ pub fn merged_row_norms_squared<T: Scalar>(
         .collect()
 }
 
+/// Rows of W whose products with A one thread takes at a time.
+const PIECE_ROWS: usize = 192;
+
 /// W Aᵀ, m x r.
 fn weight_times_a_transposed<T: Scalar>(layer: &LayerView<'_, T>) -> Array2<T> {
     let (m, r) = (layer.weight.nrows(), layer.a.nrows());
     let mut product = Array2::from_elem((m, r), T::ZERO);
-    layer.weight.for_panels(None, |first, panel| {
+    layer.weight.for_panels(|first, panel| {
         let rows = first..first + panel.nrows();
-        let out = product.slice_axis_mut(Axis(0), rows.into());
-        gemm(T::ONE, panel, layer.a.reversed_axes(), T::ZERO, out);
+        let mut out = product.slice_axis_mut(Axis(0), rows.into());
+        out.axis_chunks_iter_mut(Axis(0), PIECE_ROWS)
+            .into_par_iter()
+            .zip(panel.axis_chunks_iter(Axis(0), PIECE_ROWS))
+            .for_each(|(out, panel)| {
+                T::gemm_serial(T::ONE, panel, layer.a.reversed_axes(), T::ZERO, out);
+            });
     });
     product
 }

@@ -1,7 +1,7 @@
 //! The right-hand operand of a product, packed once for all pieces of the left.
 
 use ndarray::parallel::prelude::*;
-use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut2, ArrayViewMut3, Axis, s};
+use ndarray::{Array3, ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis, s};
 
 use crate::parallel::zeros;
 use crate::{Scalar, Start};
@@ -9,8 +9,10 @@ use crate::{Scalar, Start};
 /// Rows of the left operand per piece of a product: what stays in a core's cache
 /// while the panels pass by.
 const PIECE_ROWS: usize = 256;
-/// Multiply-adds per piece of a product, if that takes more rows.
+/// Multiply-adds per piece of a product, if that takes more rows, or fewer columns.
 const PIECE_WORK: usize = 1 << 21;
+/// Pieces of rows from which all threads are busy without cutting columns as well.
+const MANY_PIECES: usize = 16;
 /// Rows that are packed together.
 const PACK_ROWS: usize = 32;
 
@@ -57,8 +59,8 @@ impl<T: Scalar> Packed<T> {
     {
         let mut packed = Self::zeros(k, n);
         let width = T::panel_columns();
-        let pack = |(piece, mut panels): (usize, ArrayViewMut3<'_, T>)| {
-            let mut rows = Array2::from_elem((panels.dim().1, n), T::ZERO);
+        let pack = |scratch: &mut Vec<T>, (piece, mut panels): (usize, ArrayViewMut3<'_, T>)| {
+            let mut rows = scratch_rows(scratch, (panels.dim().1, n));
             fill(piece * PACK_ROWS, rows.view_mut());
             let columns = rows.axis_chunks_iter(Axis(1), width);
             for (source, mut panel) in columns.zip(panels.outer_iter_mut()) {
@@ -70,7 +72,7 @@ impl<T: Scalar> Packed<T> {
             .axis_chunks_iter_mut(Axis(1), PACK_ROWS)
             .into_par_iter()
             .enumerate()
-            .for_each(pack);
+            .for_each_init(Vec::new, pack);
         packed
     }
 
@@ -82,9 +84,9 @@ impl<T: Scalar> Packed<T> {
     {
         let mut packed = Self::zeros(k, n);
         let width = T::panel_columns();
-        let pack = |(panel, mut out): (usize, ArrayViewMut2<'_, T>)| {
+        let pack = |scratch: &mut Vec<T>, (panel, mut out): (usize, ArrayViewMut2<'_, T>)| {
             let first = panel * width;
-            let mut rows = Array2::from_elem((width.min(n - first), k), T::ZERO);
+            let mut rows = scratch_rows(scratch, (width.min(n - first), k));
             fill(first, rows.view_mut());
             T::transpose_into(rows.view(), out.slice_mut(s![.., ..rows.nrows()]));
         };
@@ -93,7 +95,7 @@ impl<T: Scalar> Packed<T> {
             .axis_iter_mut(Axis(0))
             .into_par_iter()
             .enumerate()
-            .for_each(pack);
+            .for_each_init(Vec::new, pack);
         packed
     }
 
@@ -109,17 +111,49 @@ impl<T: Scalar> Packed<T> {
         mut c: ArrayViewMut2<'_, T>,
     ) {
         assert_eq!(c.dim(), (a.nrows(), self.columns), "shape of the product");
-        let work_of_row = (a.ncols() * self.columns).max(1);
-        let rows = PIECE_ROWS.max(PIECE_WORK / work_of_row);
-        let one = |(a, c): (ArrayView2<'_, T>, ArrayViewMut2<'_, T>)| {
-            T::gemm_panels(alpha, a, self.panels.view(), start, c);
+        let (m, k) = a.dim();
+        let rows = PIECE_ROWS.max(PIECE_WORK / (k * self.columns).max(1));
+        let panels = match m.div_ceil(rows) >= MANY_PIECES {
+            true => self.panels.dim().0,
+            false => PIECE_WORK.div_ceil((m.min(rows) * k * T::panel_columns()).max(1)),
         };
-        if a.nrows() <= rows {
-            return one((a, c));
+        let columns = panels * T::panel_columns();
+        let row_of_pieces = |(a, mut c): (ArrayView2<'_, T>, ArrayViewMut2<'_, T>)| {
+            let one = |(index, (panels, c)): (usize, (ArrayView3<'_, T>, ArrayViewMut2<'_, T>))| {
+                let start = match start {
+                    Start::Row(row) => Start::Row(&row[index * columns..][..c.ncols()]),
+                    scaled => scaled,
+                };
+                T::gemm_panels(alpha, a, panels, start, c);
+            };
+            if c.ncols() <= columns {
+                return one((0, (self.panels.view(), c)));
+            }
+            self.panels
+                .axis_chunks_iter(Axis(0), panels)
+                .into_par_iter()
+                .zip(c.axis_chunks_iter_mut(Axis(1), columns))
+                .enumerate()
+                .for_each(one);
+        };
+        if m <= rows {
+            return row_of_pieces((a, c));
         }
         a.axis_chunks_iter(Axis(0), rows)
             .into_par_iter()
             .zip(c.axis_chunks_iter_mut(Axis(0), rows))
-            .for_each(one);
+            .for_each(row_of_pieces);
     }
+}
+
+/// A matrix in memory that is used again and holds any numbers.
+pub(crate) fn scratch_rows<T: Scalar>(
+    scratch: &mut Vec<T>,
+    (rows, columns): (usize, usize),
+) -> ArrayViewMut2<'_, T> {
+    if scratch.len() < rows * columns {
+        scratch.resize(rows * columns, T::ZERO);
+    }
+    ArrayViewMut2::from_shape((rows, columns), &mut scratch[..rows * columns])
+        .expect("as many elements")
 }

@@ -10,9 +10,10 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
+use ndarray::parallel::prelude::*;
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 
-use crate::packed::Packed;
+use crate::packed::{Packed, scratch_rows};
 use crate::{Scalar, Start, WeightView, gemm, matmul, matmul_nt};
 
 /// Noise `eps` (m x n) on a weight matrix, made row by row on demand.
@@ -40,6 +41,18 @@ const FEW_ROWS: usize = 48;
 /// Elements of the weight that are packed at a time: 4 MiB in `f32`, which stay
 /// in the cache that the cores share.
 const BLOCK_ELEMENTS: usize = 1 << 20;
+
+/// Elements of the weight that one thread makes at a time for few rows of the
+/// other operand: 128 KiB in `f32`, a share of a core's cache.
+const PIECE_ELEMENTS: usize = 1 << 15;
+
+/// Parts of a sum over the weight's rows, at most.
+const SHARES: usize = 8;
+
+/// Rows of n numbers that one thread makes at a time.
+fn rows_of_a_piece(n: usize) -> usize {
+    (PIECE_ELEMENTS / n.max(1)).max(1)
+}
 
 /// `s B A` with `b` m x r and `a` r x n.
 #[derive(Clone, Copy, Debug)]
@@ -105,10 +118,10 @@ impl<T: Scalar> ActingWeight<'_, T> {
                 T::ONE
             }
         };
-        self.weight.for_panels(self.noise, |first, panel| {
-            let out = out.slice_mut(s![.., first..first + panel.nrows()]);
-            gemm(T::ONE, x, panel.reversed_axes(), beta, out);
-        });
+        match self.as_it_is() {
+            Some(weight) => gemm(T::ONE, x, weight.reversed_axes(), beta, out.view_mut()),
+            None => self.few_times_transposed(x, beta, out.view_mut()),
+        }
         if let Some(LowRank { scaling, b, a }) = self.low_rank {
             let hidden = matmul_nt(x, a);
             gemm(scaling, hidden.view(), b.reversed_axes(), T::ONE, out);
@@ -137,14 +150,66 @@ impl<T: Scalar> ActingWeight<'_, T> {
             }
             return;
         }
-        self.weight.for_panels(self.noise, |first, panel| {
-            let y = y.slice(s![.., first..first + panel.nrows()]);
-            let beta = if first == 0 { beta } else { T::ONE };
-            gemm(T::ONE, y, panel, beta, out.view_mut());
-        });
+        match self.as_it_is() {
+            Some(weight) => gemm(T::ONE, y, weight, beta, out.view_mut()),
+            None => self.few_times(y, beta, out.view_mut()),
+        }
         if let Some(LowRank { scaling, b, a }) = self.low_rank {
             let hidden = matmul(y, b);
             gemm(scaling, hidden.view(), a, T::ONE, out);
+        }
+    }
+
+    /// The weight, if a product can read it where it is.
+    fn as_it_is(&self) -> Option<ArrayView2<'_, T>> {
+        match (self.weight, self.noise) {
+            (WeightView::Dense(matrix), None) => Some(matrix),
+            _ => None,
+        }
+    }
+
+    /// `out <- x (W + eps)ᵀ + beta out` for few rows of x: every piece of the
+    /// weight's rows is made in scratch memory and gives its columns of the result.
+    fn few_times_transposed(&self, x: ArrayView2<'_, T>, beta: T, mut out: ArrayViewMut2<'_, T>) {
+        let n = self.weight.ncols();
+        let rows = rows_of_a_piece(n);
+        out.axis_chunks_iter_mut(Axis(1), rows)
+            .into_par_iter()
+            .enumerate()
+            .for_each_init(Vec::new, |scratch, (piece, out)| {
+                let mut panel = scratch_rows(scratch, (out.ncols(), n));
+                self.fill_without_low_rank(piece * rows, panel.view_mut());
+                T::gemm_serial(T::ONE, x, panel.t(), beta, out);
+            });
+    }
+
+    /// `out <- y (W + eps) + beta out` for few rows of y: every share of the
+    /// weight's rows gives a part of the sum, and the parts are added in order.
+    fn few_times(&self, y: ArrayView2<'_, T>, beta: T, mut out: ArrayViewMut2<'_, T>) {
+        let (m, n) = self.weight.dim();
+        let rows = rows_of_a_piece(n);
+        let share = m.div_ceil(rows).div_ceil(SHARES) * rows;
+        let part = |scratch: &mut Vec<T>, first: usize| {
+            let mut part = Array2::from_elem((y.nrows(), n), T::ZERO);
+            for piece in (first..m.min(first + share)).step_by(rows) {
+                let end = m.min(first + share).min(piece + rows);
+                let mut panel = scratch_rows(scratch, (end - piece, n));
+                self.fill_without_low_rank(piece, panel.view_mut());
+                let y = y.slice(s![.., piece..end]);
+                T::gemm_serial(T::ONE, y, panel.view(), T::ONE, part.view_mut());
+            }
+            part
+        };
+        let firsts: Vec<usize> = (0..m).step_by(share).collect();
+        let parts: Vec<Array2<T>> = firsts.into_par_iter().map_init(Vec::new, part).collect();
+        for (index, part) in parts.iter().enumerate() {
+            match index == 0 && beta == T::ZERO {
+                true => out.assign(part),
+                false => {
+                    let beta = if index == 0 { beta } else { T::ONE };
+                    out.zip_mut_with(part, |out, &part| *out = beta * *out + part);
+                }
+            }
         }
     }
 
@@ -158,6 +223,14 @@ impl<T: Scalar> ActingWeight<'_, T> {
         (0..m)
             .step_by(rows)
             .map(move |first| first..m.min(first + rows))
+    }
+
+    /// Writes the rows of `W + eps` from number `first` on to `rows`.
+    fn fill_without_low_rank(&self, first: usize, mut rows: ArrayViewMut2<'_, T>) {
+        self.weight.fill(first, rows.view_mut());
+        if let Some(noise) = self.noise {
+            noise.add_rows(first, rows);
+        }
     }
 
     /// Writes the rows from number `first` on to `rows`.

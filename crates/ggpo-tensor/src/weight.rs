@@ -3,7 +3,7 @@
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 
-use crate::{QuantizedMatrix, RowPerturbation, Scalar};
+use crate::{QuantizedMatrix, Scalar};
 
 /// A weight of m x n that is only read.
 #[derive(Clone, Copy, Debug)]
@@ -61,17 +61,13 @@ impl<T: Scalar> WeightView<'_, T> {
         }
     }
 
-    /// Calls `work(first, panel)` for the rows of the weight plus `noise`, from
-    /// the first to the last; `panel` holds the rows from number `first` on.
+    /// Calls `work(first, panel)` for the rows of the weight, from the first to the
+    /// last; `panel` holds the rows from number `first` on.
     ///
-    /// A dense weight without noise is one panel. All others are made in one
+    /// A dense weight is one panel. Those of a quantised one are made in one
     /// scratch buffer that fits in cache, in pieces fixed by the shape.
-    pub fn for_panels(
-        self,
-        noise: Option<&dyn RowPerturbation<T>>,
-        mut work: impl FnMut(usize, ArrayView2<'_, T>),
-    ) {
-        if let (WeightView::Dense(matrix), None) = (self, noise) {
+    pub fn for_panels(self, mut work: impl FnMut(usize, ArrayView2<'_, T>)) {
+        if let WeightView::Dense(matrix) = self {
             return work(0, matrix);
         }
         let (m, n) = self.dim();
@@ -86,13 +82,7 @@ impl<T: Scalar> WeightView<'_, T> {
                 .axis_chunks_iter_mut(Axis(0), fill_rows)
                 .into_par_iter()
                 .enumerate()
-                .for_each(|(piece, mut panel)| {
-                    let first = first + piece * fill_rows;
-                    self.fill(first, panel.view_mut());
-                    if let Some(noise) = noise {
-                        noise.add_rows(first, panel);
-                    }
-                });
+                .for_each(|(piece, panel)| self.fill(first + piece * fill_rows, panel));
             work(first, panel.view());
         }
     }

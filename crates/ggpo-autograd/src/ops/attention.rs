@@ -15,6 +15,8 @@ struct SavedAttention<T> {
     scale: T,
     bias: Option<Tensor<T>>,
     mask: AttentionMask,
+    /// The result, which the layer after it saves anyway.
+    y: Tensor<T>,
     /// Batch x heads x queries.
     log_sums: Vec<T>,
 }
@@ -32,7 +34,8 @@ impl<T: Scalar> Operation<T> for SavedAttention<T> {
         };
         let bias = needed.get(3).copied();
         let inputs = [&self.q, &self.k, &self.v];
-        let d = attention.backward(inputs, &self.log_sums, &gradient, bias == Some(true));
+        let result = (&self.y, self.log_sums.as_slice());
+        let d = attention.backward(inputs, result, &gradient, bias == Some(true));
         let gradients = [d.q, d.k, d.v].into_iter().zip(needed);
         let mut gradients: Vec<_> = gradients.map(|(d, needed)| needed.then_some(d)).collect();
         if bias.is_some() {
@@ -68,6 +71,7 @@ pub fn attention<T: Scalar>(
     let (value, log_sums) = attention.forward(q.value(), k.value(), v.value());
     let mut inputs = vec![q, k, v];
     inputs.extend(bias);
+    let y = value.clone();
     q.tape().record(&inputs, value, || SavedAttention {
         q: q.value().clone(),
         k: k.value().clone(),
@@ -75,6 +79,7 @@ pub fn attention<T: Scalar>(
         scale,
         bias: bias_value.cloned(),
         mask: mask.clone(),
+        y,
         log_sums,
     })
 }

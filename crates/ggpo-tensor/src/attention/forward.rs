@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use super::mask::Visible;
 use super::operand::{Operand, take};
-use super::{Attention, BLOCK, KeysAndValues, bias_of_group, bias_view, heads_at_once, parts};
-use super::{scores, view4};
+use super::{Attention, BLOCK, KeysAndValues, bias_of_group, bias_view, heads_at_once};
+use super::{keys_of_block, parts, scores, view4};
 use crate::parallel::zeros;
 use crate::raw::dispatch::{self, Kernel};
 use crate::reduce::sum_lanes;
@@ -100,6 +100,7 @@ struct Scratch<T> {
     keys: Vec<T>,
     values: Vec<T>,
     scores: Vec<T>,
+    running: Vec<Running<T>>,
 }
 
 impl<T> Default for Scratch<T> {
@@ -109,8 +110,20 @@ impl<T> Default for Scratch<T> {
             keys,
             values,
             scores,
+            running: Vec::new(),
         }
     }
+}
+
+/// One query on its way over the keys.
+#[derive(Clone, Copy)]
+struct Running<T> {
+    /// The largest score so far.
+    max: T,
+    /// Sum of `exp(score - max)` so far.
+    sum: T,
+    /// What the result so far is to be multiplied by.
+    factor: T,
 }
 
 /// The query heads of one key-value head in one batch row: `q` and the result
@@ -129,72 +142,115 @@ fn attend<T: Scalar>(
     let [k, v] = [k, v].map(|x| x.slice_move(s![..seen, ..]));
     let keys = Operand::transposed(k, queries, &mut scratch.keys);
     let values = Operand::new(v, queries, &mut scratch.values);
+    let keys_of_block = keys_of_block(queries, seen);
+    let before = Running {
+        max: T::from_f64(f64::NEG_INFINITY),
+        sum: T::ZERO,
+        factor: T::ZERO,
+    };
     for head in 0..heads {
         let log_sums = log_sums[head * queries..][..queries].chunks_mut(BLOCK);
         for (first, log_sums) in (0..queries).step_by(BLOCK).zip(log_sums) {
             let block = first..first + log_sums.len();
-            let width = visible.keys_of(block.end - 1);
-            if width == 0 {
-                log_sums.fill(T::from_f64(f64::INFINITY));
-                continue;
-            }
-            let elements = take(&mut scratch.scores, block.len() * width);
-            let mut p =
-                ArrayViewMut2::from_shape((block.len(), width), elements).expect("queries x keys");
-            let bias = bias.map(|bias| bias.slice_move(s![head, block.clone(), ..width]));
+            let running = &mut scratch.running;
+            running.clear();
+            running.resize(block.len(), before);
+            let mut out = out.slice_mut(s![block.clone(), head, ..]);
             let q = q.slice(s![block.clone(), head, ..]);
-            scores(scale, q, &keys, bias, p.view_mut());
-            dispatch::run(Normalise {
-                scores: p.as_slice_mut().expect("contiguous"),
-                width,
-                first,
-                visible,
-                log_sums,
-            });
-            let out = out.slice_mut(s![block, head, ..]);
-            values.product(T::ONE, p.view(), T::ZERO, out);
+            let width = visible.keys_of(block.end - 1);
+            for first_key in (0..width).step_by(keys_of_block) {
+                let columns = first_key..width.min(first_key + keys_of_block);
+                let elements = take(&mut scratch.scores, block.len() * columns.len());
+                let mut p = ArrayViewMut2::from_shape((block.len(), columns.len()), elements)
+                    .expect("queries x keys");
+                let bias =
+                    bias.map(|bias| bias.slice_move(s![head, block.clone(), columns.clone()]));
+                scores(scale, q, &keys, first_key, bias, p.view_mut());
+                dispatch::run(Absorb {
+                    scores: p.as_slice_mut().expect("contiguous"),
+                    width: columns.len(),
+                    first,
+                    first_key,
+                    visible,
+                    running,
+                });
+                let beta = match first_key {
+                    0 => T::ZERO,
+                    _ => {
+                        dispatch::run(ScaleRows(out.view_mut(), running));
+                        T::ONE
+                    }
+                };
+                values.product_rows(T::ONE, p.view(), first_key, beta, out.view_mut());
+            }
+            for (running, log_sum) in running.iter_mut().zip(log_sums) {
+                let some = running.sum > T::ZERO;
+                running.factor = if some { T::ONE / running.sum } else { T::ZERO };
+                *log_sum = match some {
+                    true => running.max + running.sum.ln(),
+                    false => T::from_f64(f64::INFINITY),
+                };
+            }
+            dispatch::run(ScaleRows(out, running));
         }
     }
 }
 
-/// Softmax of the scores of a block of queries, and the logarithms of the sums;
-/// plus infinity for a query that sees no key.
-struct Normalise<'a, T> {
+/// Replaces the scores of a block by `exp(score - max)`, with the largest score of
+/// each query so far.
+struct Absorb<'a, T> {
     scores: &'a mut [T],
     /// Keys of a row of scores.
     width: usize,
     /// Number of the first query.
     first: usize,
+    /// Number of the first key.
+    first_key: usize,
     visible: &'a Visible,
-    log_sums: &'a mut [T],
+    running: &'a mut [Running<T>],
 }
 
-impl<T: Scalar> Kernel for Normalise<'_, T> {
+impl<T: Scalar> Kernel for Absorb<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
         let lowest = T::from_f64(f64::NEG_INFINITY);
         let rows = self.scores.chunks_exact_mut(self.width);
-        for ((query, row), log_sum) in (self.first..).zip(rows).zip(self.log_sums) {
-            let (seen, later) = row.split_at_mut(self.visible.keys_of(query));
+        for ((query, row), running) in (self.first..).zip(rows).zip(self.running) {
+            let seen = self.visible.keys_from(query, self.first_key, self.width);
+            let (seen, later) = row.split_at_mut(seen);
             later.fill(T::ZERO);
-            self.visible.hide(seen);
-            let max = largest(seen).unwrap_or(lowest);
+            self.visible.hide(self.first_key, seen);
+            let max = running.max.max(largest(seen).unwrap_or(lowest));
             if max == lowest {
                 seen.fill(T::ZERO);
-                *log_sum = -lowest;
                 continue;
             }
             for x in seen.iter_mut() {
                 *x = (*x - max).exp();
             }
-            let sum = sum_lanes(seen, seen, |x, _| x);
-            let inverse = T::ONE / sum;
-            for x in seen.iter_mut() {
-                *x *= inverse;
+            running.factor = (running.max - max).exp();
+            running.sum = running.sum * running.factor + sum_lanes(seen, seen, |x, _| x);
+            running.max = max;
+        }
+    }
+}
+
+/// Multiplies every row, of contiguous numbers, by its factor.
+struct ScaleRows<'a, T>(ArrayViewMut2<'a, T>, &'a [Running<T>]);
+
+impl<T: Scalar> Kernel for ScaleRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let ScaleRows(mut rows, running) = self;
+        for (mut row, running) in rows.rows_mut().into_iter().zip(running) {
+            let row = row.as_slice_mut().expect("contiguous channels");
+            for x in row {
+                *x *= running.factor;
             }
-            *log_sum = max + sum.ln();
         }
     }
 }

@@ -58,12 +58,19 @@ impl Visible {
         past.min(self.length)
     }
 
-    /// Sets the scores of padding to minus infinity.
+    /// How many of the `width` keys from number `first` on the query sees.
     #[inline(always)]
-    pub(super) fn hide<T: Scalar>(&self, scores: &mut [T]) {
+    pub(super) fn keys_from(&self, query: usize, first: usize, width: usize) -> usize {
+        self.keys_of(query).saturating_sub(first).min(width)
+    }
+
+    /// Sets the scores of padding among the keys from number `first` on to minus
+    /// infinity.
+    #[inline(always)]
+    pub(super) fn hide<T: Scalar>(&self, first: usize, scores: &mut [T]) {
         let Some(kept) = &self.kept else { return };
         let lowest = T::from_f64(f64::NEG_INFINITY);
-        for (score, &kept) in scores.iter_mut().zip(kept) {
+        for (score, &kept) in scores.iter_mut().zip(&kept[first..]) {
             *score = if kept { *score } else { lowest };
         }
     }

@@ -3,12 +3,13 @@
 //! With fewer key-value heads than query heads, query head h uses key-value
 //! head `h / (heads / kv_heads)` (grouped-query attention).
 //!
-//! The work is cut by batch row and key-value head. Keys and values of a head
-//! are packed once for the products of all its queries, which pass by in
-//! blocks: the scores of one block stay in a core's cache, and keys that no
-//! query of it sees (later ones, padding at the end) are not touched. Nothing
-//! of the size queries x keys is kept; backward calculates the probabilities
-//! again from the logarithm of each query's sum.
+//! The work is cut by batch row and key-value head, and there into blocks of
+//! queries and keys, whose scores stay in a core's caches; keys that no query of a
+//! block sees (later ones, padding at the end) are not touched. Forward takes the
+//! keys of a block of queries in turn and keeps, for each query, the largest score
+//! so far and the sum of the exponentials below it. Nothing of the size queries x
+//! keys is kept; backward calculates the probabilities again from the logarithm of
+//! each query's sum.
 
 mod backward;
 mod forward;
@@ -26,6 +27,10 @@ use operand::Operand;
 
 /// Queries of a block.
 const BLOCK: usize = 64;
+/// Keys of a block: scores of a block of queries and keys are 48 KiB in `f32`, so
+/// that they and their gradients stay in a core's second cache, and most of them in
+/// its first. A whole number of panels at every level.
+const KEYS: usize = 192;
 /// Multiply-adds of the scores up to which heads stay on one thread.
 const TASK_WORK: usize = 1 << 17;
 
@@ -92,11 +97,13 @@ pub fn view4<T>(x: &Tensor<T>) -> ArrayView4<'_, T> {
         .unwrap_or_else(|_| panic!("expected four axes, found shape {:?}", x.shape()))
 }
 
-/// `out <- scale q kᵀ + bias` for a block of queries, with the packed kᵀ.
+/// `out <- scale q kᵀ + bias` for a block of queries and the keys from number
+/// `first` on, with the packed kᵀ.
 fn scores<T: Scalar>(
     scale: T,
     q: ArrayView2<'_, T>,
     keys: &Operand<'_, T>,
+    first: usize,
     bias: Option<ArrayView2<'_, T>>,
     mut out: ArrayViewMut2<'_, T>,
 ) {
@@ -107,7 +114,7 @@ fn scores<T: Scalar>(
             T::ONE
         }
     };
-    keys.product(scale, q, beta, out);
+    keys.product_columns(scale, q, first, beta, out);
 }
 
 /// The bias as heads x queries x keys.
@@ -145,6 +152,14 @@ fn parts<T>(
         }
     }
     parts
+}
+
+/// Keys of a block: for few queries all that they see.
+fn keys_of_block(queries: usize, seen: usize) -> usize {
+    match queries <= operand::FEW_QUERIES {
+        true => seen.max(1),
+        false => KEYS,
+    }
 }
 
 /// Heads that one thread takes at least, fixed by the shapes.

@@ -5,9 +5,9 @@ use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis, s};
 use crate::{Scalar, Start};
 
 /// Queries up to which packing an operand costs more than it saves.
-const FEW_QUERIES: usize = 8;
+pub(super) const FEW_QUERIES: usize = 8;
 
-/// A matrix B of k x n, of which products may use the first rows and columns.
+/// A matrix B of k x n, of which products may use some rows or columns.
 pub(super) enum Operand<'a, T> {
     /// Read where it stands.
     Plain(ArrayView2<'a, T>),
@@ -49,27 +49,49 @@ impl<'a, T: Scalar> Operand<'a, T> {
         Operand::Panels(into_shared(panels))
     }
 
-    /// `c <- alpha a B + beta c`, where B ends with the columns of `a` and `c`.
-    pub(super) fn product(
+    /// `c <- alpha a B + beta c` with the first rows of B, as many as `a` has
+    /// columns, and the columns from number `first` on, as many as `c` has. `first`
+    /// is a multiple of [`KEYS`](super::KEYS), so that it begins a panel.
+    pub(super) fn product_columns(
         &self,
         alpha: T,
         a: ArrayView2<'_, T>,
+        first: usize,
+        beta: T,
+        c: ArrayViewMut2<'_, T>,
+    ) {
+        let (k, n) = (a.ncols(), c.ncols());
+        match self {
+            Operand::Plain(b) => {
+                T::gemm_serial(alpha, a, b.slice(s![..k, first..first + n]), beta, c);
+            }
+            Operand::Panels(panels) => {
+                let width = panels.dim().2;
+                let panels = panels.slice(s![first / width..(first + n).div_ceil(width), .., ..]);
+                T::gemm_panels(alpha, a, panels, Start::Scaled(beta), c);
+            }
+        }
+    }
+
+    /// `c <- alpha a B + beta c` with the rows of B from number `first` on, as many
+    /// as `a` has columns.
+    pub(super) fn product_rows(
+        &self,
+        alpha: T,
+        a: ArrayView2<'_, T>,
+        first: usize,
         beta: T,
         mut c: ArrayViewMut2<'_, T>,
     ) {
-        let (k, n) = (a.ncols(), c.ncols());
-        let start = Start::Scaled(beta);
+        let rows = first..first + a.ncols();
         match self {
-            Operand::Plain(b) => T::gemm_serial(alpha, a, b.slice(s![..k, ..n]), beta, c),
-            Operand::Panels(panels) if k == panels.dim().1 => {
-                let count = n.div_ceil(panels.dim().2);
-                T::gemm_panels(alpha, a, panels.slice(s![..count, .., ..]), start, c);
-            }
-            // The first rows are contiguous in one panel only.
+            Operand::Plain(b) => T::gemm_serial(alpha, a, b.slice(s![rows, ..]), beta, c),
+            // Some rows are contiguous in one panel only.
             Operand::Panels(panels) => {
                 let columns = c.axis_chunks_iter_mut(Axis(1), panels.dim().2);
                 for (c, panel) in columns.zip(panels.axis_chunks_iter(Axis(0), 1)) {
-                    T::gemm_panels(alpha, a, panel.slice(s![.., ..k, ..]), start, c);
+                    let panel = panel.slice_move(s![.., rows.clone(), ..]);
+                    T::gemm_panels(alpha, a, panel, Start::Scaled(beta), c);
                 }
             }
         }

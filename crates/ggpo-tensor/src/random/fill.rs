@@ -34,24 +34,55 @@ impl<T: Transform> Kernel for Fill<'_, T> {
     }
 }
 
-/// The task of adding `scale` times the normal numbers `start .. start + out.len()`.
-pub(super) struct AddNormal<'a, E> {
+/// The task of adding the normal numbers from number `start` on, row by row, to
+/// rows of `columns` numbers that follow each other, each times its row's scale.
+pub(super) struct AddNormalRows<'a, E> {
     pub(super) stream: Stream,
     pub(super) start: u64,
-    pub(super) scale: E,
+    pub(super) columns: usize,
+    pub(super) scales: &'a [E],
     pub(super) out: &'a mut [E],
 }
 
-impl<E: Scalar> Kernel for AddNormal<'_, E> {
+impl<E: Scalar> Kernel for AddNormalRows<'_, E> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
+        let Self {
+            columns, scales, ..
+        } = self;
+        let (mut row, mut done) = (0, 0);
         for_chunks::<Normal, _>(&self.stream, self.start, self.out, |out, values| {
-            for (element, &z) in out.iter_mut().zip(values) {
-                *element += self.scale * E::from_f64(f64::from(z));
+            // A chunk inside a row, as most are, is one loop of known length.
+            if let (Ok(out), Ok(values)) = (
+                <&mut [E; CHUNK]>::try_from(&mut *out),
+                <&[f32; CHUNK]>::try_from(values),
+            ) && done + CHUNK < columns
+            {
+                add_scaled(out, values, scales[row]);
+                done += CHUNK;
+                return;
+            }
+            let (mut out, mut values) = (out, values);
+            while !out.is_empty() {
+                let now = out.len().min(columns - done);
+                let (part, rest) = out.split_at_mut(now);
+                add_scaled(part, &values[..now], scales[row]);
+                (out, values, done) = (rest, &values[now..], done + now);
+                if done == columns {
+                    (row, done) = (row + 1, 0);
+                }
             }
         });
+    }
+}
+
+/// Adds `scale * z` to every element.
+#[inline(always)]
+fn add_scaled<E: Scalar>(out: &mut [E], values: &[f32], scale: E) {
+    for (element, &z) in out.iter_mut().zip(values) {
+        *element += scale * E::from_f64(f64::from(z));
     }
 }
 
@@ -62,7 +93,7 @@ fn for_chunks<T: Transform, E>(
     stream: &Stream,
     start: u64,
     out: &mut [E],
-    each: impl Fn(&mut [E], &[T::Element]),
+    mut each: impl FnMut(&mut [E], &[T::Element]),
 ) {
     let mut chunk = start / CHUNK as u64;
     let mut skip = (start % CHUNK as u64) as usize;
@@ -116,26 +147,30 @@ mod tests {
             .collect()
     }
 
+    /// Rows shorter than a chunk, of one, and of some and a half.
     #[test]
-    fn all_builds_add_the_same_normals() {
+    fn all_builds_add_the_same_normals_to_rows() {
         let stream = Stream::new(11, Purpose::Perturbation, 5, 9);
-        let (start, scale) = (37, 0.3_f32);
-        let mut normals = vec![0.0; 1_003];
-        stream.fill_normal(start, &mut normals);
-        let expected: Vec<f32> = normals.iter().map(|&z| 1.5 + scale * z).collect();
-        for level in Level::available() {
-            let mut out = vec![1.5; normals.len()];
-            let out_of_level = &mut out;
-            run_at(
-                level,
-                AddNormal {
+        for (columns, start) in [(1, 0), (7, 37), (63, 64), (64, 128), (100, 5), (320, 640)] {
+            let scales: Vec<f32> = (0..9).map(|row| 0.1 * row as f32).collect();
+            let mut normals = vec![0.0; columns * scales.len()];
+            stream.fill_normal(start, &mut normals);
+            let of_rows = normals.chunks(columns).zip(&scales);
+            let expected: Vec<f32> = of_rows
+                .flat_map(|(row, scale)| row.iter().map(move |&z| 1.5 + scale * z))
+                .collect();
+            for level in Level::available() {
+                let mut out = vec![1.5; normals.len()];
+                let task = AddNormalRows {
                     stream,
                     start,
-                    scale,
-                    out: out_of_level,
-                },
-            );
-            assert_eq!(out, expected, "{level:?}");
+                    columns,
+                    scales: &scales,
+                    out: &mut out,
+                };
+                run_at(level, task);
+                assert_eq!(out, expected, "{level:?}, {columns} columns");
+            }
         }
     }
 

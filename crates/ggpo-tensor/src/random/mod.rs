@@ -29,7 +29,7 @@ mod truncated;
 
 pub use philox::philox4x32;
 
-use fill::{AddNormal, Fill};
+use fill::{AddNormalRows, Fill};
 use transform::{Bits, Normal, Transform, Uniform, unit_interval};
 use truncated::TruncatedNormal;
 
@@ -137,12 +137,24 @@ impl Stream {
         dispatch::run(Fill::<Normal>::new(*self, start, out));
     }
 
-    /// Adds `scale` times the numbers of [`fill_normal`](Self::fill_normal).
-    pub fn add_normal<T: Scalar>(&self, start: u64, scale: T, out: &mut [T]) {
-        dispatch::run(AddNormal {
+    /// Adds the numbers of [`fill_normal`](Self::fill_normal) to rows of `columns`
+    /// elements that follow each other, each times its row's scale.
+    ///
+    /// # Panics
+    /// If `out` is not as many rows as there are scales.
+    pub fn add_normal_rows<T: Scalar>(
+        &self,
+        start: u64,
+        columns: usize,
+        scales: &[T],
+        out: &mut [T],
+    ) {
+        assert_eq!(out.len(), columns * scales.len(), "rows and their scales");
+        dispatch::run(AddNormalRows {
             stream: *self,
             start,
-            scale,
+            columns,
+            scales,
             out,
         });
     }

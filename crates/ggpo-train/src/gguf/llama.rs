@@ -268,7 +268,7 @@ fn half_split_order(heads: usize, channels: usize) -> Vec<usize> {
 
 fn check_finite<T: Scalar>(weight: WeightView<'_, T>) -> Reading<()> {
     let mut found = None;
-    weight.for_panels(None, |_, panel| {
+    weight.for_panels(|_, panel| {
         let bad = panel.iter().find(|x| !x.value().is_finite());
         found = found.or(bad.copied());
     });

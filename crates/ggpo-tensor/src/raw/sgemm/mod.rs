@@ -35,7 +35,7 @@ const BLOCK_ROWS: usize = 256;
 /// core's second cache.
 const BLOCK: usize = 1 << 17;
 /// Rows of A from which packing B pays.
-const PACK_FROM_ROWS: usize = 32;
+const PACK_FROM_ROWS: usize = 49;
 /// Columns of a result that are too few for its rows to be calculated well.
 const THIN: usize = 16;
 
@@ -124,15 +124,12 @@ fn sgemm_with(
     let few_rows = m < PACK_FROM_ROWS && n > m && is_transposed(b);
     if thin || few_rows {
         let mut transposed = Array2::from_elem((n, m), 0.0);
+        if beta != 0.0 {
+            transpose_into(c.view(), transposed.view_mut());
+        }
         let (a, b) = (b.reversed_axes(), a.reversed_axes());
-        sgemm_with(shape, alpha, a, b, 0.0, transposed.view_mut());
-        c.zip_mut_with(&transposed.t(), |c, &product| {
-            *c = if beta == 0.0 {
-                product
-            } else {
-                beta * *c + product
-            };
-        });
+        sgemm_with(shape, alpha, a, b, beta, transposed.view_mut());
+        transpose_into(transposed.view(), c);
         return true;
     }
     SCRATCH.with_borrow_mut(|[packed, left]| {
