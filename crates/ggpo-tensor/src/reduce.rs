@@ -36,6 +36,12 @@ pub(crate) fn fold_lanes<T: Copy, A: Copy, B: Copy>(
     for ((lane, &x), &y) in lanes.iter_mut().zip(x_rest).zip(y_rest) {
         *lane = step(*lane, x, y);
     }
+    join_lanes(lanes, join)
+}
+
+/// Halves the number of accumulators four times.
+#[inline(always)]
+fn join_lanes<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {
@@ -50,6 +56,25 @@ pub(crate) fn fold_lanes<T: Copy, A: Copy, B: Copy>(
 #[inline(always)]
 pub(crate) fn sum_lanes<T: Scalar>(x: &[T], y: &[T], term: impl Fn(T, T) -> T) -> T {
     fold_lanes(x, y, T::ZERO, |sum, x, y| sum + term(x, y), |a, b| a + b)
+}
+
+/// Replaces every element by `f` of it and returns their sum, in the order of
+/// [`fold_lanes`].
+#[inline(always)]
+pub(crate) fn replace_lanes<T: Scalar>(x: &mut [T], f: impl Fn(T) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            chunk[lane] = f(chunk[lane]);
+            lanes[lane] += chunk[lane];
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *x = f(*x);
+        *lane += *x;
+    }
+    join_lanes(lanes, |a, b| a + b)
 }
 
 /// [`sum_lanes`] of one piece.

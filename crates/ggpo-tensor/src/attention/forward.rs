@@ -9,7 +9,7 @@ use super::{Attention, BLOCK, KeysAndValues, bias_of_group, bias_view, heads_at_
 use super::{keys_of_block, parts, scores, view4};
 use crate::parallel::zeros;
 use crate::raw::dispatch::{self, Kernel};
-use crate::reduce::sum_lanes;
+use crate::reduce::replace_lanes;
 use crate::softmax::largest;
 use crate::{Scalar, Tensor, tensor};
 
@@ -100,7 +100,7 @@ struct Scratch<T> {
     keys: Vec<T>,
     values: Vec<T>,
     scores: Vec<T>,
-    running: Vec<Running<T>>,
+    running: Running<T>,
 }
 
 impl<T> Default for Scratch<T> {
@@ -110,20 +110,36 @@ impl<T> Default for Scratch<T> {
             keys,
             values,
             scores,
-            running: Vec::new(),
+            running: Running {
+                max: Vec::new(),
+                sum: Vec::new(),
+                factor: Vec::new(),
+            },
         }
     }
 }
 
-/// One query on its way over the keys.
-#[derive(Clone, Copy)]
+/// The queries of a block on their way over the keys, one number each.
 struct Running<T> {
     /// The largest score so far.
-    max: T,
+    max: Vec<T>,
     /// Sum of `exp(score - max)` so far.
-    sum: T,
+    sum: Vec<T>,
     /// What the result so far is to be multiplied by.
-    factor: T,
+    factor: Vec<T>,
+}
+
+impl<T: Scalar> Running<T> {
+    /// Before the first key.
+    fn begin(&mut self, queries: usize) {
+        let lowest = T::from_f64(f64::NEG_INFINITY);
+        let start = [lowest, T::ZERO, T::ZERO];
+        let lists = [&mut self.max, &mut self.sum, &mut self.factor];
+        for (list, start) in lists.into_iter().zip(start) {
+            list.clear();
+            list.resize(queries, start);
+        }
+    }
 }
 
 /// The query heads of one key-value head in one batch row: `q` and the result
@@ -143,18 +159,12 @@ fn attend<T: Scalar>(
     let keys = Operand::transposed(k, queries, &mut scratch.keys);
     let values = Operand::new(v, queries, &mut scratch.values);
     let keys_of_block = keys_of_block(queries, seen);
-    let before = Running {
-        max: T::from_f64(f64::NEG_INFINITY),
-        sum: T::ZERO,
-        factor: T::ZERO,
-    };
     for head in 0..heads {
         let log_sums = log_sums[head * queries..][..queries].chunks_mut(BLOCK);
         for (first, log_sums) in (0..queries).step_by(BLOCK).zip(log_sums) {
             let block = first..first + log_sums.len();
             let running = &mut scratch.running;
-            running.clear();
-            running.resize(block.len(), before);
+            running.begin(block.len());
             let mut out = out.slice_mut(s![block.clone(), head, ..]);
             let q = q.slice(s![block.clone(), head, ..]);
             let width = visible.keys_of(block.end - 1);
@@ -177,21 +187,14 @@ fn attend<T: Scalar>(
                 let beta = match first_key {
                     0 => T::ZERO,
                     _ => {
-                        dispatch::run(ScaleRows(out.view_mut(), running));
+                        dispatch::run(ScaleRows(out.view_mut(), &running.factor));
                         T::ONE
                     }
                 };
                 values.product_rows(T::ONE, p.view(), first_key, beta, out.view_mut());
             }
-            for (running, log_sum) in running.iter_mut().zip(log_sums) {
-                let some = running.sum > T::ZERO;
-                running.factor = if some { T::ONE / running.sum } else { T::ZERO };
-                *log_sum = match some {
-                    true => running.max + running.sum.ln(),
-                    false => T::from_f64(f64::INFINITY),
-                };
-            }
-            dispatch::run(ScaleRows(out, running));
+            dispatch::run(Finish(running, log_sums));
+            dispatch::run(ScaleRows(out, &running.factor));
         }
     }
 }
@@ -207,7 +210,7 @@ struct Absorb<'a, T> {
     /// Number of the first key.
     first_key: usize,
     visible: &'a Visible,
-    running: &'a mut [Running<T>],
+    running: &'a mut Running<T>,
 }
 
 impl<T: Scalar> Kernel for Absorb<'_, T> {
@@ -216,40 +219,68 @@ impl<T: Scalar> Kernel for Absorb<'_, T> {
     #[inline(always)]
     fn run(self) {
         let lowest = T::from_f64(f64::NEG_INFINITY);
+        let Running { max, sum, factor } = self.running;
+        // Each list of numbers has a loop of its own, which is vector code.
         let rows = self.scores.chunks_exact_mut(self.width);
-        for ((query, row), running) in (self.first..).zip(rows).zip(self.running) {
+        for ((query, row), (max, before)) in (self.first..)
+            .zip(rows)
+            .zip(max.iter_mut().zip(factor.iter_mut()))
+        {
             let seen = self.visible.keys_from(query, self.first_key, self.width);
             let (seen, later) = row.split_at_mut(seen);
-            later.fill(T::ZERO);
+            later.fill(lowest);
             self.visible.hide(self.first_key, seen);
-            let max = running.max.max(largest(seen).unwrap_or(lowest));
-            if max == lowest {
-                seen.fill(T::ZERO);
-                continue;
-            }
-            for x in seen.iter_mut() {
-                *x = (*x - max).exp();
-            }
-            running.factor = (running.max - max).exp();
-            running.sum = running.sum * running.factor + sum_lanes(seen, seen, |x, _| x);
-            running.max = max;
+            *before = *max;
+            *max = max.max(largest(seen).unwrap_or(lowest));
+        }
+        for ((factor, sum), &max) in factor.iter_mut().zip(sum.iter_mut()).zip(max.iter()) {
+            // Nothing has been seen where the largest score is minus infinity.
+            let max = if max == lowest { T::ZERO } else { max };
+            *factor = (*factor - max).exp();
+            *sum *= *factor;
+        }
+        let rows = self.scores.chunks_exact_mut(self.width);
+        for (row, (&max, sum)) in rows.zip(max.iter().zip(sum)) {
+            let max = if max == lowest { T::ZERO } else { max };
+            *sum += replace_lanes(row, |x| (x - max).exp());
+        }
+    }
+}
+
+/// Ends the way over the keys: logarithms of the sums, and the factors that divide
+/// by them.
+struct Finish<'a, T>(&'a mut Running<T>, &'a mut [T]);
+
+impl<T: Scalar> Kernel for Finish<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Finish(Running { max, sum, factor }, log_sums) = self;
+        for (factor, &sum) in factor.iter_mut().zip(sum.iter()) {
+            *factor = if sum > T::ZERO { T::ONE / sum } else { T::ZERO };
+        }
+        for ((log_sum, &sum), &max) in log_sums.iter_mut().zip(sum.iter()).zip(max.iter()) {
+            *log_sum = match sum > T::ZERO {
+                true => max + sum.ln(),
+                false => T::from_f64(f64::INFINITY),
+            };
         }
     }
 }
 
 /// Multiplies every row, of contiguous numbers, by its factor.
-struct ScaleRows<'a, T>(ArrayViewMut2<'a, T>, &'a [Running<T>]);
+struct ScaleRows<'a, T>(ArrayViewMut2<'a, T>, &'a [T]);
 
 impl<T: Scalar> Kernel for ScaleRows<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let ScaleRows(mut rows, running) = self;
-        for (mut row, running) in rows.rows_mut().into_iter().zip(running) {
-            let row = row.as_slice_mut().expect("contiguous channels");
-            for x in row {
-                *x *= running.factor;
+        let ScaleRows(mut rows, factors) = self;
+        for (mut row, &factor) in rows.rows_mut().into_iter().zip(factors) {
+            for x in row.as_slice_mut().expect("contiguous channels") {
+                *x *= factor;
             }
         }
     }
