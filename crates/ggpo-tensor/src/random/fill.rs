@@ -98,24 +98,37 @@ fn for_chunks<T: Transform, E>(
     let mut chunk = start / CHUNK as u64;
     let mut skip = (start % CHUNK as u64) as usize;
     let mut rest = out;
+    // The words of the next chunk are begun before those of this one are turned
+    // into elements, as one waits for nothing of the other.
+    let mut words = words_of(stream, chunk);
     while !rest.is_empty() {
-        let values = chunk_of::<T>(stream, chunk);
+        chunk = chunk.wrapping_add(1) % (u64::MAX / CHUNK as u64 + 1);
         let (now, later) = rest.split_at_mut(rest.len().min(CHUNK - skip));
+        let next = match later.is_empty() {
+            true => words,
+            false => words_of(stream, chunk),
+        };
+        let values = elements_of::<T>(&words);
         each(now, &values[skip..skip + now.len()]);
         rest = later;
-        chunk = chunk.wrapping_add(1) % (u64::MAX / CHUNK as u64 + 1);
+        words = next;
         skip = 0;
     }
 }
 
-/// The 64 elements of one chunk.
-///
-/// The loops over lanes have no branches and no calls, so they become vector
-/// code; they are two because the words are made in lanes of 64 bits, and the
-/// elements in lanes of 32.
+/// The words of one chunk: word by word, lane by lane.
+type Words = [[u32; LANES]; 4];
+
+/// Made in lanes of 64 bits; the loop has no branches and no calls, so it becomes
+/// vector code.
 #[inline(always)]
-fn chunk_of<T: Transform>(stream: &Stream, chunk: u64) -> [T::Element; CHUNK] {
-    let words = stream.blocks::<LANES>(chunk * LANES as u64);
+fn words_of(stream: &Stream, chunk: u64) -> Words {
+    stream.blocks::<LANES>(chunk * LANES as u64)
+}
+
+/// The 64 elements of one chunk, in lanes of 32 bits.
+#[inline(always)]
+fn elements_of<T: Transform>(words: &Words) -> [T::Element; CHUNK] {
     let mut values = [T::Element::default(); CHUNK];
     for lane in 0..LANES {
         let [v0, v1, v2, v3] = T::apply([0, 1, 2, 3].map(|word: usize| words[word][lane]));
