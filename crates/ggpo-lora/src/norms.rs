@@ -100,10 +100,13 @@ pub(crate) fn product_row_norms_squared<T: Scalar>(
         .collect()
 }
 
-/// Inner product of two rows, in one fixed order.
+/// Numbers from which vector code pays; rows of factors, r long, have fewer.
+const LONG_ROW: usize = 64;
+
+/// Inner product of two rows, in an order that their length decides.
 fn dot<T: Scalar>(x: ArrayView1<'_, T>, y: ArrayView1<'_, T>) -> T {
     match (x.to_slice(), y.to_slice()) {
-        (Some(x), Some(y)) => reduce::dot(x, y),
+        (Some(x), Some(y)) if x.len() >= LONG_ROW => reduce::dot(x, y),
         _ => x
             .iter()
             .zip(y.iter())
