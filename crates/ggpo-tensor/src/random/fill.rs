@@ -28,9 +28,7 @@ impl<T: Transform> Kernel for Fill<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        for_chunks::<T, _>(&self.stream, self.start, self.out, |out, values| {
-            out.copy_from_slice(values);
-        });
+        for_chunks::<T, _, _>(self.stream, self.start, self.out, Copy);
     }
 }
 
@@ -49,32 +47,63 @@ impl<E: Scalar> Kernel for AddNormalRows<'_, E> {
 
     #[inline(always)]
     fn run(self) {
-        let Self {
-            columns, scales, ..
-        } = self;
-        let (mut row, mut done) = (0, 0);
-        for_chunks::<Normal, _>(&self.stream, self.start, self.out, |out, values| {
-            // A chunk inside a row, as most are, is one loop of known length.
-            if let (Ok(out), Ok(values)) = (
-                <&mut [E; CHUNK]>::try_from(&mut *out),
-                <&[f32; CHUNK]>::try_from(values),
-            ) && done + CHUNK < columns
-            {
-                add_scaled(out, values, scales[row]);
-                done += CHUNK;
-                return;
+        let add = AddToRows {
+            columns: self.columns,
+            scales: self.scales,
+            done: 0,
+        };
+        for_chunks::<Normal, _, _>(self.stream, self.start, self.out, add);
+    }
+}
+
+/// What is done with the elements of a stream. A trait of its own, where a closure
+/// would do, because a closure cannot be made to be inlined.
+trait Use<V, E> {
+    /// Uses the values that belong to the next elements. Implementations must be
+    /// `#[inline(always)]`.
+    fn values(&mut self, out: &mut [E], values: &[V]);
+}
+
+/// Puts the values in the place of the elements.
+struct Copy;
+
+impl<V: std::marker::Copy> Use<V, V> for Copy {
+    #[inline(always)]
+    fn values(&mut self, out: &mut [V], values: &[V]) {
+        out.copy_from_slice(values);
+    }
+}
+
+/// Adds the values times the scale of the element's row.
+struct AddToRows<'a, E> {
+    columns: usize,
+    /// Of this row and those after it.
+    scales: &'a [E],
+    /// Elements of this row that have been passed.
+    done: usize,
+}
+
+impl<E: Scalar> Use<f32, E> for AddToRows<'_, E> {
+    #[inline(always)]
+    fn values(&mut self, out: &mut [E], values: &[f32]) {
+        // A chunk inside a row, as most are, is one loop of known length.
+        if out.len() == CHUNK && self.done + CHUNK < self.columns {
+            add_scaled(&mut out[..CHUNK], &values[..CHUNK], self.scales[0]);
+            self.done += CHUNK;
+            return;
+        }
+        let (mut out, mut values) = (out, values);
+        while !out.is_empty() {
+            let in_row = out.len().min(self.columns - self.done);
+            let (part, others) = out.split_at_mut(in_row);
+            add_scaled(part, &values[..in_row], self.scales[0]);
+            (out, values) = (others, &values[in_row..]);
+            self.done += in_row;
+            if self.done == self.columns {
+                self.scales = &self.scales[1..];
+                self.done = 0;
             }
-            let (mut out, mut values) = (out, values);
-            while !out.is_empty() {
-                let now = out.len().min(columns - done);
-                let (part, rest) = out.split_at_mut(now);
-                add_scaled(part, &values[..now], scales[row]);
-                (out, values, done) = (rest, &values[now..], done + now);
-                if done == columns {
-                    (row, done) = (row + 1, 0);
-                }
-            }
-        });
+        }
     }
 }
 
@@ -86,30 +115,29 @@ fn add_scaled<E: Scalar>(out: &mut [E], values: &[f32], scale: E) {
     }
 }
 
-/// Calls `each(part, values)` for the parts of `out` and the elements of the
-/// stream, from number `start` on, that belong to them.
+/// Has the elements of the stream, from number `start` on, used for those of `out`.
 #[inline(always)]
-fn for_chunks<T: Transform, E>(
-    stream: &Stream,
+fn for_chunks<T: Transform, E, U: Use<T::Element, E>>(
+    stream: Stream,
     start: u64,
     out: &mut [E],
-    mut each: impl FnMut(&mut [E], &[T::Element]),
+    mut user: U,
 ) {
     let mut chunk = start / CHUNK as u64;
     let mut skip = (start % CHUNK as u64) as usize;
     let mut rest = out;
     // The words of the next chunk are begun before those of this one are turned
     // into elements, as one waits for nothing of the other.
-    let mut words = words_of(stream, chunk);
+    let mut words = words_of(&stream, chunk);
     while !rest.is_empty() {
         chunk = chunk.wrapping_add(1) % (u64::MAX / CHUNK as u64 + 1);
         let (now, later) = rest.split_at_mut(rest.len().min(CHUNK - skip));
         let next = match later.is_empty() {
             true => words,
-            false => words_of(stream, chunk),
+            false => words_of(&stream, chunk),
         };
         let values = elements_of::<T>(&words);
-        each(now, &values[skip..skip + now.len()]);
+        user.values(now, &values[skip..skip + now.len()]);
         rest = later;
         words = next;
         skip = 0;
