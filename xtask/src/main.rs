@@ -24,7 +24,12 @@ use ggpo_train::run::RunConfig;
 #[command(
     name = "cargo xtask",
     about = "Experiments, pre-training and checks of the LoRA-GGPO workspace",
-    after_help = "Example: cargo xtask repro --quick"
+    after_help = "\
+Example: cargo xtask repro --quick
+
+Environment:
+  GGPO_SIMD  instruction set of the calculations, at most what the processor has: portable,
+             avx2 or avx512 [default: the best one]"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -135,6 +140,7 @@ fn main() -> ExitCode {
 }
 
 fn execute(task: Task) -> Result<()> {
+    ggpo_tensor::simd::requested()?;
     match task {
         Task::Repro {
             quick,

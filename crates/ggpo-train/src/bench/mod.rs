@@ -11,13 +11,17 @@
 //! * [`serve`](mod@serve) and [`side`]: the two ends of a process that steps.
 //! * [`record`]: the result, as JSON and as a table.
 //! * [`profile`]: where a step's time goes.
-//! * [`goals`]: what the steps are held to; [`study`]: the goals, measured in
-//!   [`rounds`], also beside PyTorch ([`torch`]), on a [`machine`]; [`speed`]:
-//!   the page that says so.
+//! * [`contender`] and [`goals`]: who is compared, and what they are held to at
+//!   each [`level`] of instruction set; [`study`]: the goals, measured in
+//!   [`rounds`], also beside PyTorch ([`torch`]), with the [`products`] on their
+//!   own, on a [`machine`]; [`speed`]: the page that says so.
 
+pub mod contender;
 pub mod flops;
 pub mod goals;
+pub mod level;
 pub mod machine;
+pub mod products;
 pub mod profile;
 pub mod record;
 pub mod rounds;
@@ -37,6 +41,7 @@ pub use side::{Finished, Side, alternate};
 use std::path::PathBuf;
 
 use ggpo_tensor::probe::multiply_add_rate;
+use ggpo_tensor::simd::Level;
 use rayon::ThreadPoolBuilder;
 
 use crate::method::MethodConfig;
@@ -60,6 +65,8 @@ pub struct BenchConfig {
     pub steps: u32,
     /// Threads of every method.
     pub threads: usize,
+    /// Level of instruction set.
+    pub simd: Level,
     /// The methods, by name.
     pub methods: Vec<(String, MethodConfig)>,
     /// Whether to note where the time goes.
@@ -76,6 +83,7 @@ impl BenchConfig {
             seq: self.seq,
             steps: WARM_UP + self.steps,
             threads: self.threads,
+            simd: self.simd,
             method: method.1.clone(),
             profile: self.profile,
         }
@@ -109,9 +117,9 @@ pub fn bench(
         .iter()
         .map(begin)
         .collect::<Result<Vec<_>>>()?;
-    let before = machine_rate(config.threads)?;
+    let before = machine_rate(config.threads, config.simd)?;
     let step_ms = alternate(&mut sides, WARM_UP, config.steps, on_step)?;
-    let after = machine_rate(config.threads)?;
+    let after = machine_rate(config.threads, config.simd)?;
     let mut records = Vec::new();
     for ((side, times), (name, method)) in sides.into_iter().zip(step_ms).zip(&config.methods) {
         let flops = flops::of_step(config.shape, method, config.batch, config.seq);
@@ -128,12 +136,12 @@ pub fn bench(
     Ok(records)
 }
 
-/// Peak of so many threads, in floating-point operations per second.
+/// Peak of so many threads at a level, in floating-point operations per second.
 ///
 /// # Errors
 /// If the threads cannot be had.
-pub fn machine_rate(threads: usize) -> Result<f64> {
+pub fn machine_rate(threads: usize, level: Level) -> Result<f64> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| Error::config("threads", "threads to run on", error))?;
-    Ok(pool.install(multiply_add_rate))
+    Ok(pool.install(|| multiply_add_rate(level)))
 }
