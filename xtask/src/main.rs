@@ -106,7 +106,7 @@ enum Task {
     /// Measure steps and memory, hold them to their goals, and write speed.md and
     /// speed.json.
     #[command(
-        after_help = "Examples: cargo xtask bench\n          cargo xtask bench --against torch --shapes tiny --steps 5 --out out/speed"
+        after_help = "Examples: cargo xtask bench\n          cargo xtask bench --against torch --simd avx2 --groups tiny,noise --out out/speed"
     )]
     Bench(bench::Arguments),
     /// Everything that continuous integration checks.

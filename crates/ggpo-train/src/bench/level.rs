@@ -30,6 +30,15 @@ pub fn measured_levels() -> Vec<Level> {
     }
 }
 
+/// The level whose multiply-add peak bounds the products of a level: they are those
+/// of `matrixmultiply` at the portable one, which uses what the processor has.
+pub fn level_of_peak(level: Level) -> Level {
+    match level {
+        Level::Portable => Level::best(),
+        level => level,
+    }
+}
+
 /// Whether a library that detects the processor by itself must be held back in
 /// order to run at a level: at AVX2, on a processor that has more.
 pub fn is_held_back(level: Level) -> bool {

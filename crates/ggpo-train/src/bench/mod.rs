@@ -32,6 +32,7 @@ pub mod speed;
 pub mod study;
 pub mod torch;
 
+pub use level::level_of_peak;
 pub use machine::Machine;
 pub use record::{Record, StepTimes, table};
 pub use serve::{Job, serve};
@@ -136,12 +137,13 @@ pub fn bench(
     Ok(records)
 }
 
-/// Peak of so many threads at a level, in floating-point operations per second.
+/// Peak of so many threads, in floating-point operations per second, that bounds
+/// the products of a level; see [`level_of_peak`].
 ///
 /// # Errors
 /// If the threads cannot be had.
 pub fn machine_rate(threads: usize, level: Level) -> Result<f64> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| Error::config("threads", "threads to run on", error))?;
-    Ok(pool.install(|| multiply_add_rate(level)))
+    Ok(pool.install(|| multiply_add_rate(level_of_peak(level))))
 }

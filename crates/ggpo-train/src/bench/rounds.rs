@@ -5,7 +5,7 @@ use ggpo_tensor::simd::Level;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::{Finished, Side};
+use super::{Finished, Side, level_of_peak};
 use crate::statistics::{median, quantile};
 use crate::{Error, Result};
 
@@ -161,18 +161,23 @@ impl Rounds {
 pub struct Turns {
     sides: Vec<Side>,
     pool: ThreadPool,
+    /// Of the probes.
     level: Level,
 }
 
 impl Turns {
-    /// Of these processes, with probes at a level on so many threads.
+    /// Of these processes at a level, with probes on so many threads.
     ///
     /// # Errors
     /// If the threads cannot be had.
     pub fn new(sides: Vec<Side>, threads: usize, level: Level) -> Result<Self> {
         let pool = ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|error| Error::config("threads", "threads to run on", error))?;
-        Ok(Turns { sides, pool, level })
+        Ok(Turns {
+            sides,
+            pool,
+            level: level_of_peak(level),
+        })
     }
 
     /// One turn of every process, each between two probes.

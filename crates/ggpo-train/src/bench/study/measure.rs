@@ -243,7 +243,7 @@ fn headline(contenders: &[&Contender], steps: u32) -> String {
     };
     let names: Vec<String> = contenders.iter().map(name).collect();
     let names = names.join("; ");
-    format!("{names}; {steps} quiet rounds after {WARM_UP} that do not count")
+    format!("{names}; {WARM_UP} rounds to warm up, then {steps} quiet ones")
 }
 
 fn process(contender: &Contender) -> Process {
