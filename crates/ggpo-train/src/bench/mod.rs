@@ -43,13 +43,17 @@ use std::path::PathBuf;
 
 use ggpo_tensor::probe::multiply_add_rate;
 use ggpo_tensor::simd::Level;
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::method::MethodConfig;
 use crate::{Error, Result};
 
 /// Steps of every method before the measured ones.
 pub const WARM_UP: u32 = 3;
+
+/// Share of the multiply-add peak that the useful operations of our steps reach
+/// somehow, to say beforehand how long they will take.
+const USUAL_RATE: f64 = 0.55;
 
 /// What is to be measured.
 #[derive(Debug, Clone)]
@@ -75,6 +79,36 @@ pub struct BenchConfig {
 }
 
 impl BenchConfig {
+    /// # Errors
+    /// If a size is 0.
+    pub fn validate(&self) -> Result<()> {
+        let sizes = [
+            ("batch", self.batch),
+            ("seq", self.seq),
+            ("steps", self.steps as usize),
+            ("threads", self.threads),
+            ("method", self.methods.len()),
+        ];
+        match sizes.into_iter().find(|(_, size)| *size == 0) {
+            Some((field, _)) => Err(Error::config(field, "at least 1", 0)),
+            None => Ok(()),
+        }
+    }
+
+    /// About how many seconds the steps will take, warm-up included, after a short
+    /// probe of the processor.
+    ///
+    /// # Errors
+    /// If the threads cannot be had.
+    pub fn expected_seconds(&self) -> Result<f64> {
+        let rate = USUAL_RATE * machine_rate(self.threads, self.simd)?;
+        let methods = self.methods.iter();
+        let flops: f64 = methods
+            .map(|(_, method)| flops::of_step(self.shape, method, self.batch, self.seq))
+            .sum();
+        Ok(f64::from(WARM_UP + self.steps) * flops / rate)
+    }
+
     /// The steps of one method.
     fn job(&self, method: &(String, MethodConfig)) -> Job {
         Job {
@@ -101,16 +135,7 @@ pub fn bench(
     start: impl Fn(&Job) -> std::process::Command,
     on_step: impl FnMut(),
 ) -> Result<Vec<Record>> {
-    let sizes = [
-        ("batch", config.batch),
-        ("seq", config.seq),
-        ("steps", config.steps as usize),
-        ("threads", config.threads),
-        ("method", config.methods.len()),
-    ];
-    if let Some((field, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
-        return Err(Error::config(field, "at least 1", 0));
-    }
+    config.validate()?;
     let begin =
         |method: &(String, MethodConfig)| Side::start(&method.0, start(&config.job(method)));
     let mut sides = config
@@ -143,7 +168,10 @@ pub fn bench(
 /// # Errors
 /// If the threads cannot be had.
 pub fn machine_rate(threads: usize, level: Level) -> Result<f64> {
+    Ok(pool(threads)?.install(|| multiply_add_rate(level_of_peak(level))))
+}
+
+fn pool(threads: usize) -> Result<ThreadPool> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = pool.map_err(|error| Error::config("threads", "threads to run on", error))?;
-    Ok(pool.install(|| multiply_add_rate(level_of_peak(level))))
+    pool.map_err(|error| Error::config("threads", "threads to run on", error))
 }

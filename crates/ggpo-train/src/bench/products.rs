@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::level::is_held_back;
-use super::machine_rate;
+use super::pool;
+use super::rounds::Probe;
 use crate::{Error, Result};
 
 /// What holds `matrixmultiply` to AVX2: a setting of its tests, read when it is
@@ -25,10 +26,10 @@ const LAYER: &str = "layer";
 /// Products at one level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Products {
-    /// Multiply-add peak of one thread in GFLOP/s, before and after the products.
-    pub peak_of_one_thread: [f64; 2],
+    /// The speed of one thread before and after the products.
+    pub one_thread: [Probe; 2],
     /// The same of the threads that the layers run on.
-    pub peak: [f64; 2],
+    pub all_threads: [Probe; 2],
     /// What held `matrixmultiply` back, where something did.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held_by: Option<String>,
@@ -59,11 +60,20 @@ impl Product {
 impl Products {
     /// Our rate of a product as a share of the higher of the two peaks.
     pub fn rate_of_peak(&self, product: &Product) -> f64 {
-        let [before, after] = match product.serial {
-            true => self.peak_of_one_thread,
-            false => self.peak,
+        let probes = match product.serial {
+            true => &self.one_thread,
+            false => &self.all_threads,
         };
-        product.ours / before.max(after)
+        product.ours / fastest(probes)
+    }
+
+    /// Whether the machine was not quiet before or after.
+    pub fn is_busy(&self) -> bool {
+        let busy = |probes: &[Probe; 2]| {
+            let fastest = fastest(probes);
+            probes.iter().any(|probe| !probe.is_quiet(fastest))
+        };
+        busy(&self.one_thread) || busy(&self.all_threads)
     }
 
     /// The product of a layer on one thread.
@@ -100,19 +110,25 @@ impl Products {
             command.env(AVX2_ONLY.0, AVX2_ONLY.1);
             command.env("CARGO_TARGET_DIR", separate);
         }
-        let peaks = || Ok::<_, Error>([machine_rate(1, level)?, machine_rate(threads, level)?]);
-        let before = peaks()?;
+        let pools = [pool(1)?, pool(threads)?];
+        let probe = || pools.each_ref().map(|pool| Probe::take(pool, level));
+        let before = probe();
         run(command)?;
-        let after = peaks()?;
-        let [one, all] = [0, 1].map(|place| [before[place] / 1e9, after[place] / 1e9]);
+        let after = probe();
+        let [one_thread, all_threads] = [0, 1].map(|place| [before[place], after[place]]);
         let (name, value) = AVX2_ONLY;
         Ok(Products {
-            peak_of_one_thread: one,
-            peak: all,
+            one_thread,
+            all_threads,
             held_by: is_held_back(level).then(|| format!("{name}={value}")),
             products: read(home.path())?,
         })
     }
+}
+
+/// The fastest of two probes, in GFLOP/s.
+fn fastest([before, after]: &[Probe; 2]) -> f64 {
+    before.fastest.max(after.fastest)
 }
 
 /// Runs the benchmark, which says on the error output how far it is.
@@ -225,9 +241,10 @@ mod tests {
         leave(home.path(), "serial", "p_v/ggpo", 20.0);
         leave(home.path(), "serial", "p_v/matrixmultiply", 10.0);
         leave(home.path(), "layer", "4x3x2/forward", 5.0);
-        let products = Products {
-            peak_of_one_thread: [125.0, 124.0],
-            peak: [240.0, 250.0],
+        let probe = |fastest, usual| Probe { fastest, usual };
+        let mut products = Products {
+            one_thread: [probe(125.0, 124.0), probe(120.0, 119.0)],
+            all_threads: [probe(240.0, 230.0), probe(250.0, 249.0)],
             held_by: None,
             products: read(home.path()).unwrap(),
         };
@@ -243,6 +260,9 @@ mod tests {
             (parallel.ratio(), products.rate_of_peak(parallel)),
             (None, 0.8)
         );
+        assert!(!products.is_busy());
+        products.all_threads[0].usual = 220.0;
+        assert!(products.is_busy());
     }
 
     #[test]

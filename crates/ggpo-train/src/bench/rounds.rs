@@ -2,12 +2,12 @@
 
 use ggpo_tensor::probe::multiply_add_rates;
 use ggpo_tensor::simd::Level;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 
-use super::{Finished, Side, level_of_peak};
+use super::{Finished, Side, level_of_peak, pool};
+use crate::Result;
 use crate::statistics::{median, quantile};
-use crate::{Error, Result};
 
 /// Bursts of one probe: some hundredths of a second.
 const BURSTS: usize = 25;
@@ -27,6 +27,16 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// The speed now, of the threads of a pool at a level.
+    pub(super) fn take(pool: &ThreadPool, level: Level) -> Self {
+        Probe::of(&pool.install(|| multiply_add_rates(level_of_peak(level), BURSTS)))
+    }
+
+    /// Whether the machine was quiet, beside the fastest that was ever seen.
+    pub(super) fn is_quiet(&self, fastest: f64) -> bool {
+        self.usual >= QUIET * fastest
+    }
+
     fn of(rates: &[f64]) -> Self {
         Probe {
             fastest: rates.iter().copied().fold(0.0, f64::max) / 1e9,
@@ -122,10 +132,10 @@ impl Rounds {
     /// Whether all probes of a round from before the step of `first` to after that
     /// of `last` were quiet.
     fn is_quiet(&self, first: usize, last: usize) -> impl Fn(&&Round) -> bool {
-        let enough = QUIET * self.peak();
+        let peak = self.peak();
         move |round| {
             let mut probes = round.probes[first..=last + 1].iter();
-            probes.all(|probe| probe.usual >= enough)
+            probes.all(|probe| probe.is_quiet(peak))
         }
     }
 
@@ -161,7 +171,6 @@ impl Rounds {
 pub struct Turns {
     sides: Vec<Side>,
     pool: ThreadPool,
-    /// Of the probes.
     level: Level,
 }
 
@@ -171,13 +180,8 @@ impl Turns {
     /// # Errors
     /// If the threads cannot be had.
     pub fn new(sides: Vec<Side>, threads: usize, level: Level) -> Result<Self> {
-        let pool = ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.map_err(|error| Error::config("threads", "threads to run on", error))?;
-        Ok(Turns {
-            sides,
-            pool,
-            level: level_of_peak(level),
-        })
+        let pool = pool(threads)?;
+        Ok(Turns { sides, pool, level })
     }
 
     /// One turn of every process, each between two probes.
@@ -186,7 +190,7 @@ impl Turns {
     /// If a process fails.
     pub fn round(&mut self) -> Result<Round> {
         let (pool, level) = (&self.pool, self.level);
-        let probe = || Probe::of(&pool.install(|| multiply_add_rates(level, BURSTS)));
+        let probe = || Probe::take(pool, level);
         let mut round = Round {
             step_ms: Vec::new(),
             probes: vec![probe()],

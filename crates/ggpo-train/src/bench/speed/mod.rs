@@ -5,6 +5,7 @@ mod tables;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use ggpo_tensor::simd::Level;
 use serde_json::Value;
 
 use super::contender::Engine;
@@ -72,6 +73,10 @@ fn section(section: &Section) -> String {
     if !section.groups.is_empty() {
         let peak = section.peak();
         _ = writeln!(text, "* Multiply-add peak {peak:.0} GFLOP/s");
+    }
+    if section.level == Level::Portable {
+        text += "* Products in single precision are those of `matrixmultiply`, which finds out by \
+            itself what the processor has, as PyTorch does\n";
     }
     for line in peers(section) {
         _ = writeln!(text, "* {line}");

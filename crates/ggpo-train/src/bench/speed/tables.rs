@@ -37,7 +37,10 @@ fn goal_line(row: &Row) -> String {
             samples(spread),
         ],
         Outcome::Memory(ratio) => [format!("{ratio:.3}"), none(), none()],
-        Outcome::Product { ratio, of } => [format!("{ratio:.3} ({of})"), none(), none()],
+        Outcome::Product { ratio, of, busy } => {
+            let said = if *busy { "busy machine" } else { "" };
+            [format!("{ratio:.3} ({of})"), none(), said.to_owned()]
+        }
         Outcome::NotMeasured(reason) => [format!("not measured: {reason}"), none(), none()],
     };
     let verdict = match (row.goal, row.outcome.value()) {
@@ -92,11 +95,15 @@ pub(super) fn products(section: &Section) -> String {
     let Some(measured) = &section.products else {
         return String::new();
     };
-    let [before, after] = measured.peak_of_one_thread;
+    let [before, after] = measured.one_thread.map(|probe| probe.fastest);
+    let busy = match measured.is_busy() {
+        true => " The machine was not quiet.",
+        false => "",
+    };
     let mut text = format!(
         "\n### Products\n\n\
          `cargo bench -p ggpo-tensor --bench matmul`, medians in GFLOP/s. The multiply-add peak of \
-         one thread was {before:.0} GFLOP/s before and {after:.0} after.\n\n\
+         one thread was {before:.0} GFLOP/s before and {after:.0} after.{busy}\n\n\
          | product | threads | ours | matrixmultiply | ratio | of peak |\n|---|---|---|---|---|---|\n"
     );
     for product in &measured.products {

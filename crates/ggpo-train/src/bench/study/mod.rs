@@ -78,6 +78,8 @@ pub enum Outcome {
         ratio: f64,
         /// Name of the product.
         of: String,
+        /// Whether the machine was not quiet.
+        busy: bool,
     },
     /// Nothing, for this reason.
     NotMeasured(String),
@@ -184,6 +186,7 @@ impl Section {
             Some((ratio, product)) => Outcome::Product {
                 ratio,
                 of: product.name.clone(),
+                busy: products.is_busy(),
             },
             None => Outcome::NotMeasured("cargo bench left no such product".to_owned()),
         })

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::bench::contender::{Contender, Engine, THREADS};
 use crate::bench::goals::Group;
 use crate::bench::rounds::TURN_MS;
-use crate::bench::{WARM_UP, flops, machine_rate};
+use crate::bench::{USUAL_RATE, WARM_UP, flops, machine_rate};
 
 /// Steps whose time is noted by operation.
 pub(super) const PROFILED: u32 = 10;
@@ -30,9 +30,9 @@ pub(super) enum Work {
     Products,
 }
 
-/// Shares of the multiply-add peak to plan by: how fast a step is about.
-const OURS: f64 = 0.55;
-const PEERS: f64 = 0.25;
+/// Share of the multiply-add peak that a peer's steps reach somehow; ours are
+/// [`USUAL_RATE`].
+const PEERS_RATE: f64 = 0.25;
 /// Seconds until a process can begin.
 const OUR_START: f64 = 1.0;
 const PEERS_START: f64 = 8.0;
@@ -85,8 +85,8 @@ fn step_seconds(contender: &Contender, peak: f64) -> f64 {
     } = *contender;
     let flops = flops::of_step(shape, &contender.method.config(), batch, seq);
     let share = match contender.engine {
-        Engine::Ggpo => OURS,
-        Engine::Torch => PEERS,
+        Engine::Ggpo => USUAL_RATE,
+        Engine::Torch => PEERS_RATE,
     };
     flops / (share * peak * contender.threads as f64 / THREADS as f64)
 }

@@ -73,7 +73,8 @@ impl Bench {
         let program = std::env::current_exe().context("the program's own path")?;
         let process = |job: &Job| job.command(&program, &["bench", "--serve"]);
         let rounds = WARM_UP + config.steps;
-        let headline = headline(&config);
+        config.validate()?;
+        let headline = headline(&config, config.expected_seconds()?);
         let mut progress = Followed::begin(&headline, "steps", rounds.into(), "of every method");
         let mut done = 0;
         let records = bench(&config, process, || {
@@ -118,24 +119,21 @@ impl Bench {
 }
 
 /// What begins, in words.
-fn headline(config: &BenchConfig) -> String {
+fn headline(config: &BenchConfig, seconds: f64) -> String {
     let BenchConfig {
         shape,
         batch,
         seq,
         threads,
         simd,
+        steps,
         ..
     } = config;
-    let names: Vec<&str> = config
-        .methods
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let methods = config.methods.iter();
+    let names: Vec<&str> = methods.map(|(name, _)| name.as_str()).collect();
+    let (shape, names, time) = (shape.name(), names.join(" and "), minutes(seconds));
     format!(
-        "{simd}, {} on {batch} x {seq}, {threads} threads: {}; {WARM_UP} + {} steps of every method",
-        shape.name(),
-        names.join(", "),
-        config.steps
+        "{simd}, {shape} on {batch} x {seq}, {threads} threads: {names} in turn, {WARM_UP} steps to \
+         warm up, then {steps}; about {time}"
     )
 }
