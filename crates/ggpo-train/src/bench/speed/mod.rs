@@ -39,7 +39,8 @@ pub fn page(study: &Study, command: &str, stem: &str) -> String {
             "![Time of a GGPO step over a LoRA step, by tokens per step]({stem}-noise.svg)\n"
         );
     }
-    let sections: Vec<String> = study.sections.iter().map(section).collect();
+    let begun = study.sections.iter().filter(|it| !it.rows.is_empty());
+    let sections: Vec<String> = begun.map(section).collect();
     text + &sections.join("\n")
 }
 

@@ -153,30 +153,48 @@ impl<H: Host> Part<'_, H> {
     }
 
     fn measure_group(&self, group: &Group, study: &mut Study) -> Result<()> {
-        let (config, level) = (self.config, self.piece.level);
+        let level = self.piece.level;
         let contenders = group.contenders.iter();
-        let contenders: Vec<&Contender> = contenders.filter(|one| config.takes_part(one)).collect();
-        let mut progress = self.begin(
-            group.name,
-            &headline(&contenders, config.steps),
-            config.steps.into(),
-            "quiet rounds",
-        );
-        let measured = Measured {
+        let contenders: Vec<&Contender> = contenders
+            .filter(|contender| self.config.takes_part(contender))
+            .collect();
+        let (what, rounds) = (headline(&contenders, self.config.steps), self.config.steps);
+        let progress = self.begin(group.name, &what, rounds.into(), "quiet rounds");
+        section(study, level).groups.push(Measured {
             group: group.name.to_owned(),
             processes: contenders.iter().map(|one| process(one)).collect(),
             rounds: Rounds::default(),
             profiles: Vec::new(),
-        };
-        let pairs = measured.pairs();
-        section(study, level).groups.push(measured);
-
+        });
         let start = |contender: &&Contender| {
-            let job = config.job(contender, level, false);
+            let job = self.config.job(contender, level, false);
             Side::start(&contender.name(), self.host.process(contender, &job))
         };
         let sides = contenders.iter().map(start).collect::<Result<Vec<_>>>()?;
         let mut turns = Turns::new(sides, THREADS, level)?;
+        self.take_rounds(&mut turns, study, progress)?;
+        let finished = turns.finish()?;
+        let processes = &mut current(study, level).processes;
+        for (process, finished) in processes.iter_mut().zip(finished) {
+            process.finished = Some(finished);
+        }
+        for contender in group.profiled {
+            let profile = self.profile(contender)?;
+            current(study, level).profiles.push(profile);
+        }
+        Ok(())
+    }
+
+    /// Takes rounds until there are enough quiet samples of every pair, or the
+    /// part's time is over.
+    fn take_rounds(
+        &self,
+        turns: &mut Turns,
+        study: &mut Study,
+        mut progress: Followed,
+    ) -> Result<()> {
+        let (level, wanted) = (self.piece.level, self.config.steps);
+        let pairs = current(study, level).pairs();
         for _ in 0..WARM_UP {
             turns.round()?;
         }
@@ -187,16 +205,16 @@ impl<H: Host> Part<'_, H> {
             rounds.0.push(round);
             let (done, quiet) = (rounds.0.len(), rounds.quiet(&pairs) as u32);
             let left = (self.share - progress.gone().as_secs_f64()).max(0.0);
-            progress.reach(quiet.min(config.steps).into(), || {
-                let rate = measuring.elapsed().as_secs_f64() / f64::from(quiet);
+            progress.reach(quiet.min(wanted).into(), || {
                 // Without a quiet round infinite, so what is left of the share.
-                let left = left.min(rate * f64::from(config.steps.saturating_sub(quiet)));
-                let (all, left) = (minutes(left + self.later), minutes(left));
-                let wanted = config.steps;
-                format!("{done} rounds, {quiet} of {wanted} quiet ones, about {left} left, {all} of the whole")
+                let per_quiet = measuring.elapsed().as_secs_f64() / f64::from(quiet);
+                let left = left.min(per_quiet * f64::from(wanted.saturating_sub(quiet)));
+                let (whole, left) = (minutes(left + self.later), minutes(left));
+                let quiet = format!("{quiet} of {wanted} quiet ones");
+                format!("{done} rounds, {quiet}, about {left} left, {whole} of the whole")
             });
-            if quiet >= config.steps || left == 0.0 {
-                break;
+            if quiet >= wanted || left == 0.0 {
+                return Ok(());
             }
             if saved.elapsed().as_secs_f64() >= BETWEEN_SAVINGS {
                 section(study, level).conclude();
@@ -204,16 +222,6 @@ impl<H: Host> Part<'_, H> {
                 saved = Instant::now();
             }
         }
-        let finished = turns.finish()?;
-        let processes = &mut current(study, level).processes;
-        for (process, finished) in processes.iter_mut().zip(finished) {
-            process.finished = Some(finished);
-        }
-        for contender in group.profiled {
-            let rows = self.profile(contender)?;
-            current(study, level).profiles.push(rows);
-        }
-        Ok(())
     }
 
     fn profile(&self, contender: &Contender) -> Result<Profiled> {
