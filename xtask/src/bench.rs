@@ -41,8 +41,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 15)]
     steps: u32,
     /// End after about so many minutes, on a machine that is never quiet.
-    #[arg(long, value_name = "N", default_value_t = 30)]
-    minutes: u32,
+    #[arg(long, value_name = "N", default_value_t = 30.0)]
+    minutes: f64,
     /// Folder for speed.md, speed.json and speed-noise.svg; those of a study that
     /// was stopped are called speed-partial.
     #[arg(long, default_value = "docs/results")]

@@ -439,7 +439,7 @@ fn bench_writes_what_the_goals_came_to() {
         "bench",
         "--groups=tiny",
         "--steps=1",
-        "--minutes=1",
+        "--minutes=0.1",
         "--out=speed",
     ];
     let mut command = place.command(&arguments);
@@ -447,7 +447,7 @@ fn bench_writes_what_the_goals_came_to() {
     let said = errors(&output);
     assert!(output.status.success(), "{said}");
     for part in [
-        "on a quiet machine, at most about 60 s",
+        "on a quiet machine, at most about 6 s",
         &format!("{level}, tiny: ggpo, ggpo, 2 threads on 16 x 64; ggpo, lora"),
         "3 rounds to warm up, then 1 quiet ones",
     ] {
@@ -459,7 +459,7 @@ fn bench_writes_what_the_goals_came_to() {
         "not measured: without --against torch",
         "| tiny | 16 x 64 | ggpo, ggpo, 2 threads |",
         "| backward | lora_linear | 14 |",
-        &format!("`cargo xtask bench --simd {level} --groups tiny --steps 1 --minutes 1`"),
+        &format!("`cargo xtask bench --simd {level} --groups tiny --steps 1 --minutes 0.1`"),
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }
@@ -522,6 +522,7 @@ fn wrong_input_is_one_sentence_and_code_1() {
         (["parity", "absent", "--json"], "absent"),
         (["parity", "models", "--f64"], "models"),
         (["bench", "--groups=tiny", "--steps=0"], "steps"),
+        (["bench", "--groups=tiny", "--minutes=0"], "minutes"),
     ] {
         let output = place.run(&arguments);
         let text = errors(&output);

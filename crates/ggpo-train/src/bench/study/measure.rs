@@ -33,7 +33,7 @@ pub struct StudyConfig {
     /// Minutes after which the study is to be at its end, on a machine that is
     /// never quiet. Every part gets a share, but one round of a group is always
     /// taken.
-    pub minutes: u32,
+    pub minutes: f64,
     /// Whether PyTorch takes part.
     pub torch: bool,
     /// GGUF file of SmolLM2.
@@ -77,10 +77,12 @@ pub trait Host {
 /// # Errors
 /// If there is nothing to measure, or a process cannot be started or fails.
 pub fn measure(config: &StudyConfig, host: &impl Host) -> Result<Study> {
-    for (field, size) in [("steps", config.steps), ("minutes", config.minutes)] {
-        if size == 0 {
-            return Err(Error::config(field, "at least 1", 0));
-        }
+    if config.steps == 0 {
+        return Err(Error::config("steps", "at least 1", 0));
+    }
+    let limit = 60.0 * config.minutes;
+    if !(limit > 0.0 && limit.is_finite()) {
+        return Err(Error::config("minutes", "more than 0", config.minutes));
     }
     let mut study = Study {
         machine: Machine::this(),
@@ -88,7 +90,6 @@ pub fn measure(config: &StudyConfig, host: &impl Host) -> Result<Study> {
         sections: config.levels.iter().copied().map(Section::new).collect(),
     };
     let pieces = plan(config)?;
-    let limit = f64::from(60 * config.minutes);
     let quiet = pieces.iter().map(|piece| piece.seconds).sum();
     eprintln!(
         "about {} on a quiet machine, at most about {}",

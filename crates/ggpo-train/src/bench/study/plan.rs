@@ -104,7 +104,7 @@ mod tests {
             groups: GROUPS.iter().collect(),
             products: false,
             steps: 15,
-            minutes: 30,
+            minutes: 30.0,
             torch: true,
             quantized: None,
         };
