@@ -103,8 +103,8 @@ enum Task {
     /// Exits with 1 if a quantity exceeds its tolerance or cannot be compared.
     #[command(after_help = "Example: cargo xtask parity crates/ggpo-train/tests/fixtures")]
     Parity(parity::Arguments),
-    /// Measure steps and memory, hold them to their goals, and write speed.md and
-    /// speed.json.
+    /// Measure steps, memory and products at each level of instruction set, hold
+    /// them to their goals, and write speed.md, speed.json and speed-noise.svg.
     #[command(
         after_help = "Examples: cargo xtask bench\n          cargo xtask bench --against torch --simd avx2 --groups tiny,noise --out out/speed"
     )]

@@ -448,7 +448,7 @@ fn bench_writes_what_the_goals_came_to() {
     assert!(output.status.success(), "{said}");
     for part in [
         "on a quiet machine, at most about 6 s",
-        &format!("{level}, tiny: ggpo, ggpo, 2 threads on 16 x 64; ggpo, lora"),
+        &format!("{level}, tiny: ggpo, ggpo, 2 threads; ggpo, lora, 2 threads, on 16 x 64"),
         "3 rounds to warm up, then 1 quiet ones",
     ] {
         assert!(said.contains(part), "{part}: {said}");

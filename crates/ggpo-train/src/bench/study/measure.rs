@@ -244,15 +244,20 @@ fn current(study: &mut Study, level: Level) -> &mut Measured {
     groups.last_mut().expect("a group was begun")
 }
 
-/// The processes of a group and their rounds, in words.
+/// The processes of a group, their batches and their rounds, in words.
 fn headline(contenders: &[&Contender], steps: u32) -> String {
-    let name = |contender: &&Contender| {
-        let Contender { batch, seq, .. } = contender;
-        format!("{} on {batch} x {seq}", contender.name())
+    let once = |said: fn(&Contender) -> String| {
+        let mut all: Vec<String> = Vec::new();
+        for words in contenders.iter().map(|contender| said(contender)) {
+            if !all.contains(&words) {
+                all.push(words);
+            }
+        }
+        all
     };
-    let names: Vec<String> = contenders.iter().map(name).collect();
-    let names = names.join("; ");
-    format!("{names}; {WARM_UP} rounds to warm up, then {steps} quiet ones")
+    let names = once(Contender::name).join("; ");
+    let batches = once(|one| format!("{} x {}", one.batch, one.seq)).join(", ");
+    format!("{names}, on {batches}; {WARM_UP} rounds to warm up, then {steps} quiet ones")
 }
 
 fn process(contender: &Contender) -> Process {
