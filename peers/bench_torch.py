@@ -5,8 +5,8 @@
 
 The process writes `ready` when it can begin. Every line `step` that it reads makes
 it do one step and write how many milliseconds that took. At the end of its input it
-writes one JSON object: memory, versions, allocator. `cargo xtask bench --against
-torch` drives it so.
+writes one JSON object: memory, versions, allocator, instruction set. `cargo xtask
+bench --against torch` drives it so.
 
 The work of a step is that of `ggpo bench`: the same shape with random weights,
 single precision, no dropout and no padding; LoRA of rank 8 and alpha 16 on all
@@ -169,6 +169,13 @@ def allocator():
     return ", ".join((named or ["the system's malloc"]) + told)
 
 
+def instructions():
+    """The instruction set of PyTorch's kernels, and what held it to that."""
+    told = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+    told = [f"{name}={os.environ[name]}" for name in told if name in os.environ]
+    return ", ".join([torch.backends.cpu.get_cpu_capability()] + told)
+
+
 def main():
     arguments = parse()
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -195,6 +202,7 @@ def main():
             "PEFT": peft.__version__,
         },
         "allocator": allocator(),
+        "instructions": instructions(),
     }
     print(json.dumps(finished))
     return 0

@@ -24,7 +24,12 @@ use ggpo_train::run::RunConfig;
 #[command(
     name = "cargo xtask",
     about = "Experiments, pre-training and checks of the LoRA-GGPO workspace",
-    after_help = "Example: cargo xtask repro --quick"
+    after_help = "\
+Example: cargo xtask repro --quick
+
+Environment:
+  GGPO_SIMD  instruction set of the calculations, at most what the processor has: portable,
+             avx2 or avx512 [default: the best one]"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -98,10 +103,10 @@ enum Task {
     /// Exits with 1 if a quantity exceeds its tolerance or cannot be compared.
     #[command(after_help = "Example: cargo xtask parity crates/ggpo-train/tests/fixtures")]
     Parity(parity::Arguments),
-    /// Measure steps and memory, hold them to their goals, and write speed.md and
-    /// speed.json.
+    /// Measure steps, memory and products at each level of instruction set, hold
+    /// them to their goals, and write speed.md, speed.json and speed-noise.svg.
     #[command(
-        after_help = "Examples: cargo xtask bench\n          cargo xtask bench --against torch --shapes tiny --steps 5 --out out/speed"
+        after_help = "Examples: cargo xtask bench\n          cargo xtask bench --against torch --simd avx2 --groups tiny,noise --out out/speed"
     )]
     Bench(bench::Arguments),
     /// Everything that continuous integration checks.
@@ -135,6 +140,7 @@ fn main() -> ExitCode {
 }
 
 fn execute(task: Task) -> Result<()> {
+    ggpo_tensor::simd::requested()?;
     match task {
         Task::Repro {
             quick,

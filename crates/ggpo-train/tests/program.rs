@@ -1,10 +1,12 @@
 //! The program `ggpo` from outside, on tiny models and data.
 
 mod common;
+mod levels;
 mod runner;
 
 use common::{World, read};
 use ggpo_lora::peft::PeftAdapter;
+use ggpo_tensor::simd::{Level, level};
 use runner::{json, refused, run, succeeds};
 
 const COMMANDS: [&str; 10] = [
@@ -64,11 +66,18 @@ fn help_has_an_example_for_every_command() {
 }
 
 #[test]
+fn help_names_the_variable_of_the_environment() {
+    let help = succeeds(&World::new(), &["--help"]);
+    assert!(help.contains("GGPO_SIMD"), "{help}");
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     let world = World::new();
-    let cases: [&[&str]; 6] = [
+    let cases: [&[&str]; 7] = [
         &["train"],
         &["bench", "--shape", "huge"],
+        &["bench", "--shape", "tiny", "--simd", "sse9"],
         &["train", "--out"],
         &["fly"],
         &["merge", "--out", "x"],
@@ -359,6 +368,7 @@ fn steps_are_measured() {
     assert_eq!(records.len(), 2, "{lines}");
     for (record, method) in records.iter().zip(["lora", "ggpo"]) {
         assert_eq!(record["method"], method);
+        assert_eq!(record["simd"], level().name());
         let times = ["min", "median", "max"].map(|key| record["step_ms"][key].as_f64().unwrap());
         assert!(times.is_sorted() && times[0] > 0.0, "{times:?}");
         let share = record["flop_rate_of_peak"].as_f64().unwrap();
@@ -374,6 +384,11 @@ fn steps_are_measured() {
         "noise        refresh",
     ] {
         assert!(table.contains(line), "{table}");
+    }
+    for level in Level::available() {
+        let table = succeeds(&world, &[&bench[..], &["--simd", level.name()]].concat());
+        let line = format!(" threads, {level}; ");
+        assert!(table.contains(&line), "{table}");
     }
     let sentence = refused(&world, &["bench", "--shape=tiny", "--steps=0"]);
     assert!(sentence.contains("steps"), "{sentence}");

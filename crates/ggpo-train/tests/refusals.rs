@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use common::{World, read};
 use ggpo_tensor::{Tensor, tensor};
 use ggpo_train::weights::{Precision, read_safetensors, to_safetensors};
-use runner::{refused, succeeds};
+use runner::{program, refused, refused_as, succeeds};
 
 const TRAIN: [&str; 18] = [
     "train",
@@ -436,4 +436,16 @@ fn a_loss_that_is_lost() {
     let loss = runner::json(&scores)["loss"].as_f64().unwrap();
     assert!(loss.is_finite());
     succeeds(&world, &["inspect", "lost/checkpoint.bin"]);
+}
+
+#[test]
+fn a_level_of_instruction_set_that_is_none() {
+    let world = World::new();
+    let mut command = program(&world, &["inspect", "train.tsv"]);
+    command.env("GGPO_SIMD", "sse9");
+    let sentence = refused_as(command);
+    assert_eq!(
+        sentence,
+        "GGPO_SIMD: expected portable, avx2 or avx512, found \"sse9\""
+    );
 }

@@ -4,31 +4,40 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use crate::simd::{Level, level};
+use crate::simd::Level;
 
 /// Independent chains of multiply-adds: more than their latency times their
 /// rate (4 cycles, 2 per cycle), so that none waits for another, and few enough
 /// for 16 registers with the two factors.
 const CHAINS: usize = 12;
 
-/// Does `rounds` multiply-adds in each lane of all chains and returns the
-/// floating-point operations that this was, a multiply-add being two.
-pub(crate) fn multiply_adds(rounds: u64) -> u64 {
-    let lanes = run(rounds);
+/// Does `rounds` multiply-adds in each lane of all chains with the vectors of a
+/// level, and returns the floating-point operations that this was, a multiply-add
+/// being two.
+///
+/// # Panics
+/// If the processor does not have the level.
+pub(crate) fn multiply_adds(level: Level, rounds: u64) -> u64 {
+    let lanes = run(level, rounds);
     2 * rounds * (CHAINS * lanes) as u64
 }
 
-/// Runs the kernel of the process's level and returns its number of lanes.
-fn run(rounds: u64) -> usize {
-    match level() {
+/// Runs the kernel of a level and returns its number of lanes.
+fn run(level: Level, rounds: u64) -> usize {
+    match level
+        .if_available()
+        .unwrap_or_else(|error| panic!("{error}"))
+    {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `level` is one that the processor has, and with it AVX-512 F.
+        // SAFETY: the level was just found to be one that the processor has, and
+        // with it AVX-512 F.
         Level::Avx512 => unsafe {
             avx512(rounds);
             16
         },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `level` is one that the processor has, and with it AVX2 and FMA.
+        // SAFETY: the level was just found to be one that the processor has, and
+        // with it AVX2 and FMA.
         Level::Avx2 => unsafe {
             avx2(rounds);
             8
@@ -99,22 +108,24 @@ mod tests {
 
     #[test]
     fn every_chain_and_lane_is_counted() {
-        assert_eq!(multiply_adds(0), 0);
-        assert_eq!(multiply_adds(10), 10 * multiply_adds(1));
-        let per_round = multiply_adds(1) as usize;
-        assert!([4, 8, 16].contains(&(per_round / (2 * CHAINS))));
+        for level in Level::available() {
+            assert_eq!(multiply_adds(level, 0), 0);
+            assert_eq!(multiply_adds(level, 10), 10 * multiply_adds(level, 1));
+            let per_round = multiply_adds(level, 1) as usize;
+            let lanes = [PORTABLE_LANES, 8, 16][level as usize];
+            assert_eq!(per_round, 2 * CHAINS * lanes);
+        }
     }
 
     /// A compiler that took the work away would give a time that does not grow.
     #[test]
     fn the_work_is_done() {
-        let seconds = |rounds| {
+        for level in Level::available() {
             let start = std::time::Instant::now();
-            multiply_adds(rounds);
-            start.elapsed().as_secs_f64()
-        };
-        // A multiply-add of one chain cannot wait for less than one cycle, and
-        // no processor does 100 of them in a nanosecond.
-        assert!(seconds(10_000_000) > 1e-4);
+            multiply_adds(level, 10_000_000);
+            // A multiply-add of one chain cannot wait for less than one cycle, and
+            // no processor does 100 of them in a nanosecond.
+            assert!(start.elapsed().as_secs_f64() > 1e-4);
+        }
     }
 }

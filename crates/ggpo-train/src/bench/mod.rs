@@ -11,13 +11,17 @@
 //! * [`serve`](mod@serve) and [`side`]: the two ends of a process that steps.
 //! * [`record`]: the result, as JSON and as a table.
 //! * [`profile`]: where a step's time goes.
-//! * [`goals`]: what the steps are held to; [`study`]: the goals, measured in
-//!   [`rounds`], also beside PyTorch ([`torch`]), on a [`machine`]; [`speed`]:
-//!   the page that says so.
+//! * [`contender`] and [`goals`]: who is compared, and what they are held to at
+//!   each [`level`] of instruction set; [`study`]: the goals, measured in
+//!   [`rounds`], also beside PyTorch ([`torch`]), with the [`products`] on their
+//!   own, on a [`machine`]; [`speed`]: the page that says so.
 
+pub mod contender;
 pub mod flops;
 pub mod goals;
+pub mod level;
 pub mod machine;
+pub mod products;
 pub mod profile;
 pub mod record;
 pub mod rounds;
@@ -28,6 +32,7 @@ pub mod speed;
 pub mod study;
 pub mod torch;
 
+pub use level::level_of_peak;
 pub use machine::Machine;
 pub use record::{Record, StepTimes, table};
 pub use serve::{Job, serve};
@@ -37,13 +42,18 @@ pub use side::{Finished, Side, alternate};
 use std::path::PathBuf;
 
 use ggpo_tensor::probe::multiply_add_rate;
-use rayon::ThreadPoolBuilder;
+use ggpo_tensor::simd::Level;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::method::MethodConfig;
 use crate::{Error, Result};
 
 /// Steps of every method before the measured ones.
 pub const WARM_UP: u32 = 3;
+
+/// Share of the multiply-add peak that the useful operations of our steps reach
+/// somehow, to say beforehand how long they will take.
+const USUAL_RATE: f64 = 0.55;
 
 /// What is to be measured.
 #[derive(Debug, Clone)]
@@ -60,6 +70,8 @@ pub struct BenchConfig {
     pub steps: u32,
     /// Threads of every method.
     pub threads: usize,
+    /// Level of instruction set.
+    pub simd: Level,
     /// The methods, by name.
     pub methods: Vec<(String, MethodConfig)>,
     /// Whether to note where the time goes.
@@ -67,6 +79,36 @@ pub struct BenchConfig {
 }
 
 impl BenchConfig {
+    /// # Errors
+    /// If a size is 0.
+    pub fn validate(&self) -> Result<()> {
+        let sizes = [
+            ("batch", self.batch),
+            ("seq", self.seq),
+            ("steps", self.steps as usize),
+            ("threads", self.threads),
+            ("method", self.methods.len()),
+        ];
+        match sizes.into_iter().find(|(_, size)| *size == 0) {
+            Some((field, _)) => Err(Error::config(field, "at least 1", 0)),
+            None => Ok(()),
+        }
+    }
+
+    /// About how many seconds the steps will take, warm-up included, after a short
+    /// probe of the processor.
+    ///
+    /// # Errors
+    /// If the threads cannot be had.
+    pub fn expected_seconds(&self) -> Result<f64> {
+        let rate = USUAL_RATE * machine_rate(self.threads, self.simd)?;
+        let methods = self.methods.iter();
+        let flops: f64 = methods
+            .map(|(_, method)| flops::of_step(self.shape, method, self.batch, self.seq))
+            .sum();
+        Ok(f64::from(WARM_UP + self.steps) * flops / rate)
+    }
+
     /// The steps of one method.
     fn job(&self, method: &(String, MethodConfig)) -> Job {
         Job {
@@ -76,6 +118,7 @@ impl BenchConfig {
             seq: self.seq,
             steps: WARM_UP + self.steps,
             threads: self.threads,
+            simd: self.simd,
             method: method.1.clone(),
             profile: self.profile,
         }
@@ -92,16 +135,7 @@ pub fn bench(
     start: impl Fn(&Job) -> std::process::Command,
     on_step: impl FnMut(),
 ) -> Result<Vec<Record>> {
-    let sizes = [
-        ("batch", config.batch),
-        ("seq", config.seq),
-        ("steps", config.steps as usize),
-        ("threads", config.threads),
-        ("method", config.methods.len()),
-    ];
-    if let Some((field, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
-        return Err(Error::config(field, "at least 1", 0));
-    }
+    config.validate()?;
     let begin =
         |method: &(String, MethodConfig)| Side::start(&method.0, start(&config.job(method)));
     let mut sides = config
@@ -109,9 +143,9 @@ pub fn bench(
         .iter()
         .map(begin)
         .collect::<Result<Vec<_>>>()?;
-    let before = machine_rate(config.threads)?;
+    let before = machine_rate(config.threads, config.simd)?;
     let step_ms = alternate(&mut sides, WARM_UP, config.steps, on_step)?;
-    let after = machine_rate(config.threads)?;
+    let after = machine_rate(config.threads, config.simd)?;
     let mut records = Vec::new();
     for ((side, times), (name, method)) in sides.into_iter().zip(step_ms).zip(&config.methods) {
         let flops = flops::of_step(config.shape, method, config.batch, config.seq);
@@ -128,12 +162,16 @@ pub fn bench(
     Ok(records)
 }
 
-/// Peak of so many threads, in floating-point operations per second.
+/// Peak of so many threads, in floating-point operations per second, that bounds
+/// the products of a level; see [`level_of_peak`].
 ///
 /// # Errors
 /// If the threads cannot be had.
-pub fn machine_rate(threads: usize) -> Result<f64> {
+pub fn machine_rate(threads: usize, level: Level) -> Result<f64> {
+    Ok(pool(threads)?.install(|| multiply_add_rate(level_of_peak(level))))
+}
+
+fn pool(threads: usize) -> Result<ThreadPool> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = pool.map_err(|error| Error::config("threads", "threads to run on", error))?;
-    Ok(pool.install(multiply_add_rate))
+    pool.map_err(|error| Error::config("threads", "threads to run on", error))
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ggpo_tensor::simd::Level;
 use serde::{Deserialize, Serialize};
 
 use super::profile::{self, ProfileRow};
@@ -49,6 +50,9 @@ pub struct Record {
     pub seq: usize,
     /// Threads.
     pub threads: usize,
+    /// Level of instruction set.
+    #[serde(with = "super::level::by_name")]
+    pub simd: Level,
     /// Measured steps.
     pub steps: usize,
     /// Their times.
@@ -92,6 +96,7 @@ impl Record {
             batch: config.batch,
             seq: config.seq,
             threads: config.threads,
+            simd: config.simd,
             steps: step_ms.len(),
             step_ms: times,
             tokens_per_s: (config.batch * config.seq) as f64 / seconds,
@@ -131,12 +136,13 @@ pub fn table(records: &[Record]) -> String {
             batch,
             seq,
             threads,
+            simd,
             flops_per_step,
             ..
         } = record;
         text += &format!(
-            "{}, batch {batch} x {seq}, {threads} threads; {:.2} GFLOP per step of {}; peak {before:.0} \
-             GFLOP/s before, {after:.0} after\n",
+            "{}, batch {batch} x {seq}, {threads} threads, {simd}; {:.2} GFLOP per step of {}; peak \
+             {before:.0} GFLOP/s before, {after:.0} after\n",
             shape.name(),
             flops_per_step / 1e9,
             record.method

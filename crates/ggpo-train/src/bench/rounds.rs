@@ -1,12 +1,13 @@
 //! Steps of several processes in turn, with the machine's speed between them.
 
 use ggpo_tensor::probe::multiply_add_rates;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use ggpo_tensor::simd::Level;
+use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 
-use super::{Side, WARM_UP};
+use super::{Finished, Side, level_of_peak, pool};
+use crate::Result;
 use crate::statistics::{median, quantile};
-use crate::{Error, Result};
 
 /// Bursts of one probe: some hundredths of a second.
 const BURSTS: usize = 25;
@@ -14,9 +15,7 @@ const BURSTS: usize = 25;
 const QUIET: f64 = 0.9;
 /// A turn lasts at least so many milliseconds: short steps follow each other, as
 /// they do in training, and do not find every cache full of another process.
-const TURN_MS: f64 = 100.0;
-/// At most so many rounds are taken for every one that is wanted.
-const PATIENCE: u32 = 3;
+pub(super) const TURN_MS: f64 = 100.0;
 
 /// The machine's speed at one moment, as multiply-add rates in GFLOP/s.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -28,6 +27,16 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// The speed now, of the threads of a pool at a level.
+    pub(super) fn take(pool: &ThreadPool, level: Level) -> Self {
+        Probe::of(&pool.install(|| multiply_add_rates(level_of_peak(level), BURSTS)))
+    }
+
+    /// Whether the machine was quiet, beside the fastest that was ever seen.
+    pub(super) fn is_quiet(&self, fastest: f64) -> bool {
+        self.usual >= QUIET * fastest
+    }
+
     fn of(rates: &[f64]) -> Self {
         Probe {
             fastest: rates.iter().copied().fold(0.0, f64::max) / 1e9,
@@ -50,7 +59,8 @@ pub struct Round {
 #[serde(transparent)]
 pub struct Rounds(pub Vec<Round>);
 
-/// What the quiet samples say.
+/// What samples say: those that were taken on a quiet machine, or all of them if
+/// it was never quiet.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Their median.
@@ -60,109 +70,145 @@ pub struct Spread {
     /// Upper quartile.
     pub high: f64,
     /// Samples that were taken on a quiet machine.
-    pub samples: usize,
+    pub quiet: usize,
     /// All samples.
     pub of: usize,
 }
 
-impl Rounds {
-    /// Takes rounds until so many were quiet from end to end, but at most
-    /// three times as many, and calls `on_quiet` after every quiet one.
-    ///
-    /// # Errors
-    /// If a process fails, or the threads of the probe cannot be had.
-    pub fn take(
-        sides: &mut [Side],
-        steps: u32,
-        threads: usize,
-        mut on_quiet: impl FnMut(),
-    ) -> Result<Self> {
-        let pool = ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.map_err(|error| Error::config("threads", "threads to run on", error))?;
-        for _ in 0..WARM_UP {
-            round(sides, &pool)?;
-        }
-        let mut rounds = Rounds::default();
-        let mut quiet = 0;
-        for _ in 0..PATIENCE * steps {
-            rounds.0.push(round(sides, &pool)?);
-            let now = rounds.quiet_through(0, sides.len() - 1).count() as u32;
-            // A new fastest probe can make earlier rounds slow ones.
-            (quiet..now).for_each(|_| on_quiet());
-            quiet = quiet.max(now);
-            if now >= steps {
-                break;
-            }
-        }
-        Ok(rounds)
+impl Spread {
+    /// Whether the machine was never quiet.
+    pub fn is_busy(&self) -> bool {
+        self.quiet == 0
     }
+}
 
+impl Rounds {
     /// The fastest that any probe was, in GFLOP/s.
     pub fn peak(&self) -> f64 {
         let probes = self.0.iter().flat_map(|round| &round.probes);
         probes.map(|probe| probe.fastest).fold(0.0, f64::max)
     }
 
-    /// Times of one side's steps on a quiet machine, in milliseconds.
-    pub fn times(&self, side: usize) -> Vec<f64> {
-        let rounds = self.quiet_through(side, side);
-        rounds.map(|round| round.step_ms[side]).collect()
+    /// The fewest rounds in which the machine was quiet through both steps of a
+    /// pair.
+    pub fn quiet(&self, pairs: &[[usize; 2]]) -> usize {
+        let counts = pairs.iter().map(|&[a, b]| {
+            let quiet = self.0.iter().filter(self.is_quiet(a.min(b), a.max(b)));
+            quiet.count()
+        });
+        counts.min().unwrap_or(0)
     }
 
-    /// The step of one side over the step of another in the same round; `None`
-    /// if the machine was never quiet.
+    /// Times of one side's steps in milliseconds, on a quiet machine if it was
+    /// ever quiet.
+    pub fn times(&self, side: usize) -> Vec<f64> {
+        self.samples(side, side, |round| round.step_ms[side]).0
+    }
+
+    /// What the times of one side's steps are, in milliseconds; `None` if there are
+    /// none.
+    pub fn time(&self, side: usize) -> Option<Spread> {
+        self.spread(side, side, |round| round.step_ms[side])
+    }
+
+    /// The step of one side over the step of another in the same round; `None` if
+    /// there is no round.
     pub fn ratio(&self, of: usize, to: usize) -> Option<Spread> {
-        let rounds = self.quiet_through(of.min(to), of.max(to));
-        self.spread(rounds.map(|round| round.step_ms[of] / round.step_ms[to]))
+        self.spread(of.min(to), of.max(to), |round| {
+            round.step_ms[of] / round.step_ms[to]
+        })
     }
 
     /// Rate of one side whose step does so many operations, as a share of the
-    /// faster of the probes before and after the step.
+    /// faster of the probes before and after the step; `None` if there is no round.
     pub fn rate_of_peak(&self, side: usize, flops_per_step: f64) -> Option<Spread> {
-        let rounds = self.quiet_through(side, side);
-        self.spread(rounds.map(|round| {
-            let peak = round.probes[side]
-                .fastest
-                .max(round.probes[side + 1].fastest);
+        self.spread(side, side, |round| {
+            let [before, after] = [round.probes[side], round.probes[side + 1]];
+            let peak = before.fastest.max(after.fastest);
             flops_per_step / (round.step_ms[side] * 1e6) / peak
-        }))
+        })
     }
 
-    /// The rounds in which all probes from before the step of `first` to after
-    /// that of `last` were quiet.
-    fn quiet_through(&self, first: usize, last: usize) -> impl Iterator<Item = &Round> {
-        let enough = QUIET * self.peak();
-        let quiet = move |round: &&Round| {
+    /// Whether all probes of a round from before the step of `first` to after that
+    /// of `last` were quiet.
+    fn is_quiet(&self, first: usize, last: usize) -> impl Fn(&&Round) -> bool {
+        let peak = self.peak();
+        move |round| {
             let mut probes = round.probes[first..=last + 1].iter();
-            probes.all(|probe| probe.usual >= enough)
-        };
-        self.0.iter().filter(quiet)
+            probes.all(|probe| probe.is_quiet(peak))
+        }
     }
 
-    fn spread(&self, samples: impl Iterator<Item = f64>) -> Option<Spread> {
-        let samples: Vec<f64> = samples.collect();
+    /// A value of every round that was quiet from `first` to `last`, or of all
+    /// rounds if none was; and the number of quiet ones.
+    fn samples(
+        &self,
+        first: usize,
+        last: usize,
+        value: impl Fn(&Round) -> f64,
+    ) -> (Vec<f64>, usize) {
+        let quiet = self.0.iter().filter(self.is_quiet(first, last));
+        let samples: Vec<f64> = quiet.map(&value).collect();
+        match samples.len() {
+            0 => (self.0.iter().map(&value).collect(), 0),
+            quiet => (samples, quiet),
+        }
+    }
+
+    fn spread(&self, first: usize, last: usize, value: impl Fn(&Round) -> f64) -> Option<Spread> {
+        let (samples, quiet) = self.samples(first, last, value);
         Some(Spread {
             median: median(&samples)?,
             low: quantile(&samples, 0.25)?,
             high: quantile(&samples, 0.75)?,
-            samples: samples.len(),
+            quiet,
             of: self.0.len(),
         })
     }
 }
 
-/// One turn of every side, each between two probes.
-fn round(sides: &mut [Side], pool: &ThreadPool) -> Result<Round> {
-    let probe = || Probe::of(&pool.install(|| multiply_add_rates(BURSTS)));
-    let mut round = Round {
-        step_ms: Vec::new(),
-        probes: vec![probe()],
-    };
-    for side in sides {
-        round.step_ms.push(side.turn(TURN_MS)?);
-        round.probes.push(probe());
+/// Processes that take turns, and the threads that probe between them.
+pub struct Turns {
+    sides: Vec<Side>,
+    pool: ThreadPool,
+    level: Level,
+}
+
+impl Turns {
+    /// Of these processes at a level, with probes on so many threads.
+    ///
+    /// # Errors
+    /// If the threads cannot be had.
+    pub fn new(sides: Vec<Side>, threads: usize, level: Level) -> Result<Self> {
+        let pool = pool(threads)?;
+        Ok(Turns { sides, pool, level })
     }
-    Ok(round)
+
+    /// One turn of every process, each between two probes.
+    ///
+    /// # Errors
+    /// If a process fails.
+    pub fn round(&mut self) -> Result<Round> {
+        let (pool, level) = (&self.pool, self.level);
+        let probe = || Probe::take(pool, level);
+        let mut round = Round {
+            step_ms: Vec::new(),
+            probes: vec![probe()],
+        };
+        for side in &mut self.sides {
+            round.step_ms.push(side.turn(TURN_MS)?);
+            round.probes.push(probe());
+        }
+        Ok(round)
+    }
+
+    /// Ends the processes and returns what they say at their end.
+    ///
+    /// # Errors
+    /// If one says something else, or fails.
+    pub fn finish(self) -> Result<Vec<Finished>> {
+        self.sides.into_iter().map(Side::finish).collect()
+    }
 }
 
 #[cfg(test)]
@@ -192,16 +238,23 @@ mod tests {
         assert_eq!(rounds.times(0), [2.0, 8.0, 4.0]);
         assert_eq!(rounds.times(1), [1.0, 2.0, 2.0]);
         let ratio = rounds.ratio(0, 1).unwrap();
-        assert_eq!((ratio.median, ratio.samples, ratio.of), (3.0, 2, 4));
+        assert_eq!((ratio.median, ratio.quiet, ratio.of), (3.0, 2, 4));
         assert!(2.0 <= ratio.low && ratio.low < 3.0 && 3.0 < ratio.high && ratio.high <= 4.0);
-        assert_eq!(rounds.ratio(1, 0).unwrap().samples, 2);
+        assert_eq!(rounds.ratio(1, 0).unwrap().quiet, 2);
+        assert_eq!(rounds.quiet(&[[0, 0], [1, 0]]), 2);
+        assert_eq!(rounds.quiet(&[[1, 1]]), 3);
     }
 
     #[test]
-    fn a_machine_that_is_never_quiet_says_nothing() {
-        let rounds = Rounds(vec![round([2.0, 1.0], [50.0, 98.0, 40.0])]);
-        assert_eq!(rounds.ratio(0, 1), None);
-        assert_eq!(rounds.rate_of_peak(1, 1e9), None);
+    fn a_machine_that_is_never_quiet_gives_all_samples() {
+        let rounds = Rounds(vec![
+            round([2.0, 1.0], [50.0, 98.0, 40.0]),
+            round([6.0, 1.0], [50.0, 98.0, 40.0]),
+        ]);
+        let ratio = rounds.ratio(0, 1).unwrap();
+        assert_eq!((ratio.median, ratio.quiet, ratio.of), (4.0, 0, 2));
+        assert!(ratio.is_busy() && rounds.rate_of_peak(1, 1e9).unwrap().is_busy());
+        assert_eq!(rounds.times(0), [2.0, 6.0]);
         assert_eq!(Rounds::default().ratio(0, 1), None);
     }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
+use ggpo_tensor::simd::{self, Level};
 use rayon::ThreadPoolBuilder;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,9 @@ pub struct Job {
     pub steps: u32,
     /// Threads.
     pub threads: usize,
+    /// Level of instruction set.
+    #[serde(with = "super::level::by_name")]
+    pub simd: Level,
     /// The method.
     pub method: MethodConfig,
     /// Whether to note where the time of the steps after the warm-up goes.
@@ -53,6 +58,15 @@ impl Job {
     /// If the text is something else.
     pub fn parse(text: &str) -> Result<Self> {
         serde_json::from_str(text).map_err(|error| Error::config("job", "a job", error))
+    }
+
+    /// A process of `program` with these arguments that is to [`serve`](serve())
+    /// the job: its environment names the level.
+    pub fn command(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(self.to_json());
+        command.env(simd::VARIABLE, self.simd.name());
+        command
     }
 }
 

@@ -53,7 +53,7 @@ impl Shape {
     }
 
     /// Rows and tokens of its usual batch.
-    pub fn batch(self) -> [usize; 2] {
+    pub const fn batch(self) -> [usize; 2] {
         match self {
             Shape::Minilm => [32, 128],
             Shape::Llama => [8, 256],

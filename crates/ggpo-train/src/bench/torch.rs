@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Job;
-use super::goals::Method;
+use super::contender::Method;
+use super::level::is_held_back;
 
 /// Where Linux distributions keep tcmalloc.
 pub const TCMALLOC: [&str; 6] = [
@@ -14,6 +15,13 @@ pub const TCMALLOC: [&str; 6] = [
     "/usr/lib/aarch64-linux-gnu/libtcmalloc.so.4",
     "/usr/lib64/libtcmalloc_minimal.so.4",
     "/usr/lib64/libtcmalloc.so.4",
+];
+
+/// What holds PyTorch and the libraries in it to AVX2, on a processor that has more.
+const AVX2_ONLY: [(&str, &str); 3] = [
+    ("ATEN_CPU_CAPABILITY", "avx2"),
+    ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+    ("MKL_ENABLE_INSTRUCTIONS", "AVX2"),
 ];
 
 /// How PyTorch is started.
@@ -39,7 +47,8 @@ impl Torch {
     /// The process that does a job's steps by this method.
     ///
     /// Under tcmalloc PyTorch is told to ask for huge pages; without it, the
-    /// allocator of glibc is.
+    /// allocator of glibc is. At AVX2 it is held to that where the processor has
+    /// more; at any other level it detects the processor by itself.
     pub fn command(&self, method: Method, job: &Job) -> Command {
         let mut command = Command::new(&self.python);
         command.arg(&self.script);
@@ -58,6 +67,9 @@ impl Torch {
             }
             None => _ = command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
         }
+        if is_held_back(job.simd) {
+            command.envs(AVX2_ONLY);
+        }
         command
     }
 }
@@ -66,20 +78,15 @@ impl Torch {
 mod tests {
     use std::collections::BTreeMap;
 
+    use ggpo_tensor::simd::Level;
+
     use super::*;
     use crate::bench::Shape;
+    use crate::bench::contender::Contender;
 
-    fn environment(torch: &Torch) -> BTreeMap<String, String> {
-        let job = Job {
-            shape: Shape::Tiny,
-            model: None,
-            batch: 16,
-            seq: 64,
-            steps: 5,
-            threads: 2,
-            method: Method::Ggpo.config(),
-            profile: false,
-        };
+    fn environment(torch: &Torch, level: Level) -> BTreeMap<String, String> {
+        let contender = Contender::lora(Shape::Tiny, [16, 64]).ggpo().torch();
+        let job = contender.job(level, None, 5, false);
         let command = torch.command(Method::Ggpo, &job);
         let arguments: Vec<_> = command.get_args().map(|a| a.to_str().unwrap()).collect();
         assert_eq!(
@@ -92,27 +99,31 @@ mod tests {
             .collect()
     }
 
+    fn with_libraries(libraries: &[&Path]) -> Torch {
+        let (python, script) = (Path::new("python3"), Path::new("bench_torch.py"));
+        Torch::new(python, script, libraries)
+    }
+
     #[test]
     fn tcmalloc_is_taken_where_it_is() {
         let library = tempfile::NamedTempFile::new().unwrap();
         let libraries = [Path::new("/nowhere.so"), library.path()];
-        let torch = Torch::new(
-            Path::new("python3"),
-            Path::new("bench_torch.py"),
-            &libraries,
-        );
-        let set = environment(&torch);
+        let set = environment(&with_libraries(&libraries), Level::best());
         assert_eq!(set["LD_PRELOAD"], library.path().to_str().unwrap());
         assert_eq!(set["THP_MEM_ALLOC_ENABLE"], "1");
         assert_eq!(set.len(), 2);
 
-        let torch = Torch::new(
-            Path::new("python3"),
-            Path::new("bench_torch.py"),
-            &libraries[..1],
-        );
-        let set = environment(&torch);
+        let set = environment(&with_libraries(&libraries[..1]), Level::best());
         assert_eq!(set["GLIBC_TUNABLES"], "glibc.malloc.hugetlb=1");
         assert_eq!(set.len(), 1);
+    }
+
+    #[test]
+    fn it_is_held_to_avx2_where_the_processor_has_more() {
+        let set = environment(&with_libraries(&[]), Level::Avx2);
+        let held = AVX2_ONLY
+            .iter()
+            .all(|(name, value)| set.get(*name).is_some_and(|set| set == value));
+        assert_eq!(held, Level::best() == Level::Avx512);
     }
 }

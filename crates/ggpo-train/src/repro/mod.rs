@@ -19,6 +19,8 @@ use std::path::Path;
 
 pub use config::{DEFAULT_STUDY, ReproConfig};
 pub use cost::{PeakOfMethod, peak_memory_mib, run_steps};
+pub(crate) use report::{RatioLine, ratio_over_tokens};
+
 pub use outcome::{Cost, Finished, MethodCost, MethodOutcome, Outcome, TaskOutcome};
 
 use crate::run::{Corpora, Keep, RunResult};

@@ -6,13 +6,16 @@ use std::process::{Command, Output};
 
 use crate::common::World;
 
+/// The program, to be run.
+pub(crate) fn program(world: &World, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ggpo"));
+    command.args(arguments).current_dir(world.folder.path());
+    command
+}
+
 /// Runs the program.
 pub(crate) fn run(world: &World, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ggpo"))
-        .args(arguments)
-        .current_dir(world.folder.path())
-        .output()
-        .unwrap()
+    program(world, arguments).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -21,17 +24,27 @@ fn text(bytes: &[u8]) -> String {
 
 /// What a command that succeeds prints.
 pub(crate) fn succeeds(world: &World, arguments: &[&str]) -> String {
-    let output = run(world, arguments);
+    succeeds_as(program(world, arguments))
+}
+
+/// The same of a command with an environment of its own.
+pub(crate) fn succeeds_as(mut command: Command) -> String {
+    let output = command.output().unwrap();
     let errors = text(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
+    assert!(output.status.success(), "{command:?}: {errors}");
     text(&output.stdout)
 }
 
 /// The one sentence of a command that is refused with exit code 1.
 pub(crate) fn refused(world: &World, arguments: &[&str]) -> String {
-    let output = run(world, arguments);
+    refused_as(program(world, arguments))
+}
+
+/// The same of a command with an environment of its own.
+pub(crate) fn refused_as(mut command: Command) -> String {
+    let output = command.output().unwrap();
     let errors = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+    assert_eq!(output.status.code(), Some(1), "{command:?}: {errors}");
     // Notes on the data may come before.
     let sentence = errors
         .split_once("error: ")

@@ -2,14 +2,15 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
+use ggpo_tensor::simd::{Level, level};
+use ggpo_train::bench::level::parse_level;
 use ggpo_train::bench::{BenchConfig, Job, Shape, WARM_UP, bench, serve, table};
-use ggpo_train::progress;
+use ggpo_train::progress::{Followed, minutes};
 
 use crate::options::Method;
 use crate::output::print_json;
@@ -42,6 +43,10 @@ pub(crate) struct Bench {
     /// Threads [default: as many as there are processors]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Level of instruction set [default: that of GGPO_SIMD, or the best of this
+    /// processor]
+    #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
+    simd: Option<Level>,
     /// Say where the time of a step goes, by operation; noting it takes a little time
     #[arg(long)]
     profile: bool,
@@ -66,14 +71,23 @@ impl Bench {
         }
         let config = self.config()?;
         let program = std::env::current_exe().context("the program's own path")?;
-        let process = |job: &Job| {
-            let mut command = Command::new(&program);
-            command.args(["bench", "--serve", &job.to_json()]);
-            command
-        };
-        let bar = progress::bar((WARM_UP + config.steps).into(), "steps", "of every method");
-        let records = bench(&config, process, || bar.inc(1))?;
-        bar.finish_and_clear();
+        let process = |job: &Job| job.command(&program, &["bench", "--serve"]);
+        let rounds = WARM_UP + config.steps;
+        config.validate()?;
+        let headline = headline(&config, config.expected_seconds()?);
+        let mut progress = Followed::begin(&headline, "steps", rounds.into(), "of every method");
+        let mut done = 0;
+        let records = bench(&config, process, || {
+            done += 1;
+            let left = progress.gone().as_secs_f64() / f64::from(done) * f64::from(rounds - done);
+            progress.reach(done.into(), || {
+                format!(
+                    "{done} of {rounds} of every method, about {} left",
+                    minutes(left)
+                )
+            });
+        })?;
+        drop(progress);
         match self.json {
             true => records.iter().try_for_each(print_json),
             false => {
@@ -97,8 +111,29 @@ impl Bench {
             seq: self.seq.unwrap_or(seq),
             steps: self.steps,
             threads: self.threads.unwrap_or_else(rayon::current_num_threads),
+            simd: self.simd.unwrap_or_else(level),
             methods: methods.collect::<Result<_>>()?,
             profile: self.profile,
         })
     }
+}
+
+/// What begins, in words.
+fn headline(config: &BenchConfig, seconds: f64) -> String {
+    let BenchConfig {
+        shape,
+        batch,
+        seq,
+        threads,
+        simd,
+        steps,
+        ..
+    } = config;
+    let methods = config.methods.iter();
+    let names: Vec<&str> = methods.map(|(name, _)| name.as_str()).collect();
+    let (shape, names, time) = (shape.name(), names.join(" and "), minutes(seconds));
+    format!(
+        "{simd}, {shape} on {batch} x {seq}, {threads} threads: {names} in turn, {WARM_UP} steps to \
+         warm up, then {steps}; about {time}"
+    )
 }

@@ -23,7 +23,12 @@ use clap::{Parser, Subcommand};
     name = "ggpo",
     version,
     about = "Fine-tune transformers on a CPU with LoRA and LoRA-GGPO",
-    after_help = "Example: ggpo train --model models/fetched/minilm --train train.tsv --method ggpo --out runs/first"
+    after_help = "\
+Example: ggpo train --model models/fetched/minilm --train train.tsv --method ggpo --out runs/first
+
+Environment:
+  GGPO_SIMD  instruction set of the calculations, at most what the processor has: portable,
+             avx2 or avx512 [default: the best one]"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -66,6 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn execute(command: Command) -> anyhow::Result<()> {
+    ggpo_tensor::simd::requested()?;
     match command {
         Command::Train(train) => train.execute(),
         Command::Eval(eval) => eval.execute(),

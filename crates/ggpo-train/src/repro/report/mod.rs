@@ -24,6 +24,7 @@ use super::outcome::Outcome;
 use super::peers::PeerRun;
 use crate::{Error, Result};
 use document::{Document, Section};
+pub(crate) use figures::{RatioLine, ratio_over_tokens};
 
 /// Writes `results.csv`, `report.md`, `report.html`, the figures, and `cost.md`
 /// if time and memory were measured, to `out`.

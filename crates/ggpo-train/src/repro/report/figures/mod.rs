@@ -8,12 +8,14 @@ mod curves;
 mod panel;
 mod scores;
 mod sweep;
+mod tokens;
 
 pub(super) use audit::gradient;
 pub(super) use cost::cost;
 pub(super) use curves::{loss_bump, training};
 pub(super) use scores::scores;
 pub(super) use sweep::rank_sweep;
+pub(crate) use tokens::{RatioLine, ratio_over_tokens};
 
 use super::summary::{Role, role, with_role};
 use crate::repro::outcome::Outcome;
