@@ -6,12 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use ggpo_lora::files::write_atomically;
-use ggpo_train::bench::goals::{Contender, Engine};
-use ggpo_train::bench::study::{StudyConfig, measure};
-use ggpo_train::bench::torch::{TCMALLOC, Torch};
-use ggpo_train::bench::{Job, Shape, serve, speed};
-use ggpo_train::progress;
+use ggpo_files::write_atomically;
+use ggpo_lab::bench::goals::{Contender, Engine};
+use ggpo_lab::bench::study::{StudyConfig, measure};
+use ggpo_lab::bench::torch::{TCMALLOC, Torch};
+use ggpo_lab::bench::{Job, Shape, serve, speed};
+use ggpo_lab::progress;
 
 use crate::python::{Python, script};
 

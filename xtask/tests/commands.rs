@@ -363,10 +363,7 @@ fn repro_that_is_killed_goes_on_to_the_same_report() {
     assert_same(&place.path("whole"), &place.path("killed"));
 }
 
-const REFERENCE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../crates/ggpo-train/tests/fixtures"
-);
+const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/reference");
 
 #[test]
 fn parity_holds_the_fixtures_against_the_reference() {

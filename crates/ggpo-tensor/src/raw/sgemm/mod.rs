@@ -259,9 +259,7 @@ unsafe fn product(
                         // SAFETY: offsets of elements inside the operands, whose
                         // bounds the views and the caller vouch for.
                         unsafe {
-                            let row = left
-                                .start
-                                .offset(index * left.tile + row * left.strides[0]);
+                            let row = left.start.offset(index * left.tile + row * left.strides[0]);
                             let b = right.start.add(panel * right.panel);
                             let tile = Tile {
                                 k: stretch.min(k - first),
