@@ -67,7 +67,7 @@ struct MethodOptions {
     #[arg(long, value_name = "N")]
     refresh_every: Option<i64>,
     /// Truncate the noise at so many standard deviations
-    /// (method.perturbation.noise; not truncated)
+    /// (method.perturbation.noise; gaussian)
     #[arg(long, value_name = "C")]
     truncate_noise: Option<f64>,
     /// Formula of the standard deviation (method.perturbation.form; paper)
@@ -429,3 +429,6 @@ impl FormOptions {
         put(description, self.fields())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,11 +26,12 @@ impl Model {
     /// Reads `config.json` of a model folder, for the given head.
     ///
     /// # Errors
-    /// If the file or the names of the weights cannot be read, or as
-    /// [`ConfigJson::model`].
+    /// If the file cannot be read, or as [`ConfigJson::model`]; of a model whose
+    /// weights decide about its head, also if these cannot be read.
     pub fn read(folder: &Path, head: Head) -> Result<Self> {
         let config = ConfigJson::read(folder)?;
-        config.model(head, weights::holds(folder, "lm_head.weight")?)
+        let lm_head = config.leaves_lm_head_open() && weights::holds(folder, "lm_head.weight")?;
+        config.model(head, lm_head)
     }
 
     /// As [`read`](Self::read), with the head that `config.json` names.

@@ -71,6 +71,12 @@ impl ConfigJson {
         }
     }
 
+    /// Whether the model may have an `lm_head` of its own that only the weights
+    /// show, as T5 may.
+    pub fn leaves_lm_head_open(&self) -> bool {
+        self.fields.get("model_type") == Some(&json!("t5"))
+    }
+
     /// The model of this description with a head. `lm_head` says whether the
     /// weights hold a tensor `lm_head.weight`, which some descriptions leave open.
     ///
