@@ -3,7 +3,6 @@
 //! * [`generate`]: token ids to token ids.
 //! * [`text`]: texts to texts, with strings that stop.
 //! * [`sampling`]: which token follows.
-//! * [`exact_match`]: whether a generated text gives the right answer.
 //!
 //! A prompt is read at once, by itself; then several sequences are continued
 //! together, one token each per pass, every one with a cache of its own. A
