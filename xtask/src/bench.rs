@@ -6,14 +6,14 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
-use ggpo_lora::files::write_atomically;
+use ggpo_files::write_atomically;
+use ggpo_lab::bench::contender::{Contender, Engine};
+use ggpo_lab::bench::goals::{GROUPS, Group, PRODUCTS};
+use ggpo_lab::bench::level::{measured_levels, parse_level};
+use ggpo_lab::bench::study::{Host, Study, StudyConfig, measure};
+use ggpo_lab::bench::torch::{TCMALLOC, Torch};
+use ggpo_lab::bench::{Job, serve, speed};
 use ggpo_tensor::simd::Level;
-use ggpo_train::bench::contender::{Contender, Engine};
-use ggpo_train::bench::goals::{GROUPS, Group, PRODUCTS};
-use ggpo_train::bench::level::{measured_levels, parse_level};
-use ggpo_train::bench::study::{Host, Study, StudyConfig, measure};
-use ggpo_train::bench::torch::{TCMALLOC, Torch};
-use ggpo_train::bench::{Job, serve, speed};
 
 use crate::python::{Python, script};
 

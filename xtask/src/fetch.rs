@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
-use ggpo_train::fetch::{Arrival, PACKAGES, Package, fetch_package, place_wheel};
+use ggpo::fetch::{Arrival, PACKAGES, Package, fetch_package, place_wheel};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

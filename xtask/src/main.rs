@@ -12,12 +12,12 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
-use ggpo_train::Error;
-use ggpo_train::pretrain::{PretrainConfig, Which, pretrain};
-use ggpo_train::repro::answers::{AnswersConfig, study_answers};
-use ggpo_train::repro::{
+use ggpo_lab::pretrain::{PretrainConfig, Which, pretrain};
+use ggpo_lab::repro::answers::{AnswersConfig, study_answers};
+use ggpo_lab::repro::{
     DEFAULT_STUDY, ReproConfig, compare_with_peers, peak_memory_mib, reproduce, run_steps,
 };
+use ggpo_train::Error;
 use ggpo_train::run::RunConfig;
 
 #[derive(Parser)]
@@ -101,7 +101,7 @@ enum Task {
     /// Compare models, gradients, noise and training with reference values.
     ///
     /// Exits with 1 if a quantity exceeds its tolerance or cannot be compared.
-    #[command(after_help = "Example: cargo xtask parity crates/ggpo-train/tests/fixtures")]
+    #[command(after_help = "Example: cargo xtask parity fixtures/reference")]
     Parity(parity::Arguments),
     /// Measure steps, memory and products at each level of instruction set, hold
     /// them to their goals, and write speed.md, speed.json and speed-noise.svg.

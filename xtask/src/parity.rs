@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use ggpo_train::parity::{Precision, check_folder};
+use ggpo_lab::parity::{Precision, check_folder};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

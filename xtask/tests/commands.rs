@@ -365,10 +365,7 @@ fn repro_that_is_killed_goes_on_to_the_same_report() {
     assert_same(&place.path("whole"), &place.path("killed"));
 }
 
-const REFERENCE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../crates/ggpo-train/tests/fixtures"
-);
+const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/reference");
 
 #[test]
 fn parity_holds_the_fixtures_against_the_reference_at_every_level() {
@@ -597,4 +594,24 @@ fn what_is_not_installed_is_one_sentence_that_says_what_to_do() {
         assert_eq!(text.lines().count(), 1, "{text}");
     }
     assert!(!place.path("models").exists());
+}
+
+/// Who wants a trainer gets no program and no plotting library with it.
+#[test]
+fn the_floors_below_the_program_know_no_command_line() {
+    for package in ["ggpo-lora", "ggpo-model", "ggpo-train"] {
+        let tree = Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--edges", "normal", "--prefix", "none"])
+            .args(["--package", package])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&tree.stdout);
+        assert!(text.starts_with(package), "{tree:?}");
+        for foreign in ["clap", "plotters", "zip", "hf-hub", "ureq"] {
+            let there = text
+                .lines()
+                .any(|line| line.split(' ').next() == Some(foreign));
+            assert!(!there, "{package} depends on {foreign}");
+        }
+    }
 }

@@ -87,7 +87,6 @@
 mod adapter;
 mod config;
 mod error;
-pub mod files;
 mod gaussian;
 mod ggpo;
 mod layers;

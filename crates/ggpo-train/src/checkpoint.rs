@@ -18,7 +18,7 @@ use std::path::Path;
 
 use bincode::config::{Configuration, standard};
 use bincode::error::DecodeError;
-use ggpo_lora::files::write_atomically;
+use ggpo_files::write_atomically;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -1,38 +1,13 @@
-//! What can go wrong, as one sentence each.
+//! What can go wrong in training, as one sentence each.
 
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use ggpo_lora::LoraError;
 
 /// An error that names the file or field, what was expected and what was found.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused.
-    #[error("{}: {cause}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the operating system said; part of the sentence, so not a
-        /// source of its own.
-        cause: std::io::Error,
-    },
-    /// The content of a file is not as expected.
-    #[error("{}: {problem}", path.display())]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was expected and what was found.
-        problem: String,
-    },
-    /// A setting cannot be used.
-    #[error("{field}: expected {expected}, found {found}")]
-    Config {
-        /// Name of the setting.
-        field: String,
-        /// What would be accepted.
-        expected: String,
-        /// What was given.
-        found: String,
-    },
     /// The training loss or a gradient is no longer a number.
     #[error(
         "step {step}: {what} is not finite; lower the learning rate or the noise and start again"
@@ -43,43 +18,29 @@ pub enum Error {
         /// The loss, or the parameter whose gradient it was.
         what: String,
     },
-    /// Something could not be brought from elsewhere.
-    #[error("{what}: {problem}")]
-    Fetch {
-        /// The package, repository or file.
-        what: String,
-        /// What happened, and what can be done.
-        problem: String,
-    },
-    /// From the adapter crate.
+    /// About a file, a setting or the model.
     #[error(transparent)]
-    Lora(#[from] ggpo_lora::LoraError),
+    Model(#[from] ggpo_model::Error),
 }
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
+impl From<LoraError> for Error {
+    fn from(error: LoraError) -> Self {
+        Error::Model(error.into())
+    }
+}
+
 impl Error {
     /// An operating system error about `path`.
     pub fn io(path: impl AsRef<Path>, cause: std::io::Error) -> Self {
-        let path = path.as_ref().to_path_buf();
-        Error::Io { path, cause }
+        ggpo_model::Error::io(path, cause).into()
     }
 
     /// The content of `path` is not as expected.
     pub fn file(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
-        Error::File {
-            path: path.as_ref().to_path_buf(),
-            problem: problem.into(),
-        }
-    }
-
-    /// Something could not be brought from elsewhere.
-    pub fn fetch(what: impl Display, problem: impl Into<String>) -> Self {
-        Error::Fetch {
-            what: what.to_string(),
-            problem: problem.into(),
-        }
+        ggpo_model::Error::file(path, problem).into()
     }
 
     /// A setting cannot be used.
@@ -88,10 +49,6 @@ impl Error {
         expected: impl Into<String>,
         found: impl Display,
     ) -> Self {
-        Error::Config {
-            field: field.into(),
-            expected: expected.into(),
-            found: found.to_string(),
-        }
+        ggpo_model::Error::config(field, expected, found).into()
     }
 }

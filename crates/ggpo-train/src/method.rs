@@ -1,12 +1,11 @@
 //! What is trained, and which noise acts: the settings that make a method.
 
 use ggpo_lora::{Adapter, GgpoConfig, LoraConfig, ScalingRule, Targets};
+use ggpo_model::{Adapters, Model, Parameters};
 use ggpo_tensor::Scalar;
 use ggpo_tensor::random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Adapters, Model};
-use crate::parameters::Parameters;
 use crate::{Error, Result};
 
 /// What is trained.

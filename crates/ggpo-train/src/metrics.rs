@@ -1,8 +1,12 @@
 //! Scores of predictions.
 
+pub mod exact_match;
+mod scores;
+
 use ndarray::Array2;
 
-use crate::statistics::all_equal;
+pub use scores::{ClassScores, Metric, RegressionScores, Scores};
+pub(crate) use scores::{class_scores, regression_scores};
 
 /// How often each class was predicted as which.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +157,12 @@ impl MeanLoss {
     pub fn perplexity(&self) -> Option<f64> {
         self.mean().map(f64::exp)
     }
+}
+
+/// Whether no two values differ. Their deviations from the mean do not tell: the
+/// mean is rounded.
+pub fn all_equal(values: &[f64]) -> bool {
+    values.windows(2).all(|pair| pair[0] == pair[1])
 }
 
 /// Pearson's correlation, from -1 to 1; `None` if a side does not vary.

@@ -3,15 +3,9 @@
 use std::collections::BTreeMap;
 
 use ggpo_tensor::{Scalar, Tensor, reduce};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
-
-/// A number that can be trained and kept in a checkpoint.
-pub trait Real: Scalar + Serialize + DeserializeOwned {}
-
-impl<T: Scalar + Serialize + DeserializeOwned> Real for T {}
 
 /// Settings of [`AdamW`], with PyTorch's defaults but no weight decay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,7 +82,7 @@ struct Moments<T> {
     second: Vec<T>,
 }
 
-impl<T: Real> AdamW<T> {
+impl<T: Scalar> AdamW<T> {
     /// An optimiser that has not seen a gradient.
     pub fn new(config: AdamWConfig) -> Self {
         AdamW {

@@ -2,16 +2,15 @@
 
 use std::ops::ControlFlow;
 
+use ggpo_model::assembled::Assembled;
+use ggpo_model::batch::Batch;
+use ggpo_model::generate::{GenerateConfig, generate};
+use ggpo_model::logits::largest;
+use ggpo_model::{Adapters, Head, Model, Number, Parameters};
 use ggpo_tensor::softmax::log_sum_exp;
 use ggpo_tensor::{Scalar, view2};
 
 use crate::Result;
-use crate::assembled::Assembled;
-use crate::data::Batch;
-use crate::evaluation::largest;
-use crate::generate::{GenerateConfig, generate};
-use crate::model::{Adapters, Head, Model};
-use crate::parameters::Parameters;
 
 /// What a model says of one row.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +32,7 @@ pub enum Prediction {
 ///
 /// # Panics
 /// If the model predicts tokens rather than one answer per row.
-pub fn predict<T: Scalar>(
+pub fn predict<T: Number>(
     model: &Model,
     parameters: &Parameters<T>,
     adapters: &Adapters<T>,

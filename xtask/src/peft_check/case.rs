@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use ggpo_model::batch::{Batch, DecoderInput};
+use ggpo_model::{Body, Model};
 use ggpo_tensor::{Tensor, flat};
-use ggpo_train::data::{Batch, DecoderInput};
-use ggpo_train::model::{Body, Model};
 use ndarray::Array2;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;

@@ -7,17 +7,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ggpo_lora::peft::PeftAdapter;
-use ggpo_train::model::{Head, Model};
-use ggpo_train::weights::load;
+use ggpo_model::weights::load;
+use ggpo_model::{Head, Model};
 
 use crate::python::Python;
 use case::{Case, Inputs};
 
 /// Models with adapters, one folder per family.
-const FIXTURES: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../crates/ggpo-train/tests/fixtures"
-);
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/reference");
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

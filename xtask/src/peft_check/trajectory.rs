@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ggpo_lora::NoiseStatistics;
+use ggpo_model::Precision;
+use ggpo_model::weights::to_safetensors;
 use ggpo_train::run::{RunConfig, ScoredRows, Stepper};
-use ggpo_train::weights::{Precision, to_safetensors};
 use serde_json::Value;
 
 use crate::python::Python;

@@ -14,11 +14,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use ggpo_files::write_folder_atomically;
 use ggpo_tensor::{Scalar, Tensor};
 
 pub use config::PeftConfig;
 
-use crate::files::write_folder_atomically;
 use crate::{Adapter, LoraError};
 
 const CONFIG_FILE: &str = "adapter_config.json";

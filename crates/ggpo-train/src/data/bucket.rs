@@ -1,9 +1,10 @@
 //! Which rows go into which batch: random, but of similar lengths.
 
+use ggpo_model::batch::Batch;
+use ggpo_model::tokenizer::Tokenizer;
 use ggpo_tensor::random::{Purpose, Stream};
 
-use super::tokenizer::Tokenizer;
-use super::{Batch, Example, Fill, TaskConfig, TaskKind, collate};
+use super::{Example, Fill, TaskConfig, TaskKind, collate};
 
 /// Batches that are sorted by length together. More save more padding; fewer
 /// leave more to chance.

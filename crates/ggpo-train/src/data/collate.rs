@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use ggpo_model::batch::{Batch, DecoderInput};
+use ggpo_model::tokenizer::Tokenizer;
 use ggpo_tensor::random::Stream;
 
-use super::tokenizer::Tokenizer;
-use super::{Batch, DecoderInput, TaskConfig, TaskKind};
+use super::{TaskConfig, TaskKind};
 
 /// A tokenised row and its answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,16 +131,6 @@ fn add_decoder(batch: &mut Batch, examples: &[&Example], start: usize, padding: 
     });
 }
 
-/// A batch where every token is to be predicted from those before it: the
-/// target at t is the token at t + 1, and there is none at the last token.
-pub fn collate_causal(sequences: &[&[usize]], pad_id: usize) -> Batch {
-    let mut batch = Batch::padded(sequences, pad_id);
-    let time = batch.shape[1];
-    let next = |sequence| (1..=time).map(move |t| <[usize]>::get(sequence, t).copied());
-    batch.targets = sequences.iter().copied().flat_map(next).collect();
-    batch
-}
-
 /// Of the targets of BERT's pre-training, the share replaced by the mask token.
 const REPLACED_BY_MASK: f64 = 0.8;
 /// Of these, the share that is replaced by any token; the rest stays.
@@ -193,6 +184,7 @@ pub fn collate_masked(
 
 #[cfg(test)]
 mod tests {
+    use ggpo_model::batch::collate_causal;
     use ggpo_tensor::random::Purpose;
     use ndarray::array;
     use proptest::prelude::*;
@@ -266,14 +258,6 @@ mod tests {
         let batch = collate(&[&unknown], fill);
         assert_eq!(batch.decoder.expect("a decoder's input").ids, [1]);
         assert_eq!(batch.targets, [None]);
-    }
-
-    #[test]
-    fn causal_targets_are_the_next_tokens() {
-        let batch = collate_causal(&[&[5, 6, 7], &[8, 9]], PAD);
-        assert_eq!(batch.ids, [5, 6, 7, 8, 9, PAD]);
-        let expected = [Some(6), Some(7), None, Some(9), None, None];
-        assert_eq!(batch.targets, expected);
     }
 
     fn masked(sequences: &[&[usize]], step: u32) -> Batch {

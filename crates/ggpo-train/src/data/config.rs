@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Column, Columns, Format, Layout, Source};
-use crate::evaluation::Metric;
+use crate::metrics::Metric;
 use crate::{Error, Result};
 
 mod checks;

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
+use ggpo_model::tokenizer::Tokenizer;
 use rayon::prelude::*;
 
 use super::answers::{answers, classes};
@@ -11,7 +12,6 @@ use super::config::{TaskConfig, TaskKind};
 use super::encode::Encoder;
 use super::table::{self, BadRow, Row, Table};
 use super::text;
-use super::tokenizer::Tokenizer;
 use crate::Error;
 
 /// A file as examples, and what was found in it.

@@ -1,10 +1,10 @@
 //! Rows of a table as token ids, as every kind of task wants them.
 
+use ggpo_model::tokenizer::{Tokenizer, longest_first};
+
 use super::collate::{Answer, Example};
 use super::config::{TaskConfig, TaskKind};
-use super::frame::longest_first;
 use super::table::Row;
-use super::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
 /// From rows to token ids, as a task wants them.

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::config::TaskKind;
-use crate::evaluation::Metric;
+use crate::metrics::Metric;
 use crate::{Error, Result};
 
 /// How the rows of a table are written.

@@ -12,20 +12,22 @@ mod events;
 mod records;
 mod session;
 mod task;
+mod trained;
 
 use std::io::ErrorKind;
 use std::path::Path;
 
+use ggpo_files::write_atomically;
 use ggpo_lora::NoiseStatistics;
-use ggpo_lora::files::write_atomically;
 use serde::{Deserialize, Serialize};
 
 pub use config::{RunConfig, ScoredRows, TaskConfig, TaskKind};
 pub use description::{DEFAULT_EPOCHS, Description};
 pub use session::{CHECKPOINT, CheckpointSummary, Stepper, summarize_checkpoint};
 pub use task::{Corpora, Task};
+pub use trained::assemble;
 
-use crate::evaluation::Scores;
+use crate::metrics::Scores;
 use crate::trainer::{GradientAudit, StepReport};
 use crate::{Error, Result};
 use session::Session;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::events::EventFile;
-use crate::evaluation::Scores;
+use crate::metrics::Scores;
 use crate::trainer::StepReport;
 use crate::{Error, Result};
 

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use ggpo_files::write_atomically;
 use ggpo_lora::NoiseStatistics;
-use ggpo_lora::files::write_atomically;
 use ggpo_lora::peft::{PeftAdapter, PeftConfig};
+use ggpo_model::base::{Base, write_model_folder};
+use ggpo_model::batch::Batch;
+use ggpo_model::{INITIALIZER_RANGE, Precision};
 use ggpo_tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -13,13 +16,10 @@ use super::config::RunConfig;
 use super::records::Records;
 use super::task::{Corpora, Task};
 use super::{Keep, LABELS, RESULT, RunResult, claim_folder};
-use crate::base::Base;
-use crate::data::Batch;
-use crate::evaluation::{Scores, evaluate};
+use crate::evaluation::evaluate;
 use crate::method::Adaptation;
-use crate::model::INITIALIZER_RANGE;
+use crate::metrics::Scores;
 use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerState};
-use crate::weights::{Precision, write_model_folder};
 use crate::{Error, Result, checkpoint};
 
 /// Name of the checkpoint in a run's folder.
@@ -285,14 +285,14 @@ impl<'a> Session<'a> {
     fn save_model(&self) -> Result<()> {
         let folder = self.folder.join("model");
         remove_folder_if_there(&folder)?;
-        write_model_folder(
+        Ok(write_model_folder(
             &folder,
             &self.config.model,
             self.trainer.model(),
             self.task.labels(),
             self.trainer.parameters(),
             Precision::F32,
-        )
+        )?)
     }
 }
 

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use ggpo_model::batch::Batch;
+use ggpo_model::tokenizer::Tokenizer;
+use ggpo_model::{Body, Head, Model, base};
 use ggpo_tensor::random::{Purpose, Stream};
 
 use super::config::{RunConfig, TaskConfig, TaskKind};
 use crate::data::bucket::{epoch_batches, scored_batches};
-use crate::data::tokenizer::Tokenizer;
-use crate::data::{Answer, Batch, Dataset, Example, FileNotes, Fill, collate};
-use crate::model::{Body, Head, Model};
-use crate::{Error, Result, base};
+use crate::data::{Answer, Dataset, Example, FileNotes, Fill, collate};
+use crate::{Error, Result};
 
 /// Rows on which the gradient is audited.
 const AUDIT_ROWS: usize = 16;

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use ggpo_lora::{AdaptedLayers, Adapter, LayerView};
+use ggpo_model::{Parameters, lora_a, lora_b};
 use ggpo_tensor::{Scalar, Tensor, view2};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{lora_a, lora_b};
-use crate::parameters::Parameters;
-
 /// The adapted layers, as the perturbation sees them.
-pub(crate) struct Layers<'a, T> {
-    pub(crate) parameters: &'a Parameters<T>,
-    pub(crate) adapters: Vec<(&'a String, &'a Adapter<T>)>,
-    pub(crate) gradients: &'a BTreeMap<String, Tensor<T>>,
+pub struct Layers<'a, T> {
+    /// The parameters of the model.
+    pub parameters: &'a Parameters<T>,
+    /// The adapters, by the name of their module, in their order.
+    pub adapters: Vec<(&'a String, &'a Adapter<T>)>,
+    /// Gradients of the last step by the name of the parameter.
+    pub gradients: &'a BTreeMap<String, Tensor<T>>,
 }
 
 impl<T: Scalar> AdaptedLayers<T> for Layers<'_, T> {

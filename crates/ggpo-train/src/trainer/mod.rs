@@ -5,24 +5,24 @@
 //! under that noise, and lets the optimiser act on the averaged gradients.
 
 mod layers;
+mod real;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ggpo_autograd::{Stopwatch, Tape};
 use ggpo_lora::{AdaptedLayers, Ggpo, GgpoConfig, GradientEstimate, NoiseStatistics};
+use ggpo_model::batch::Batch;
+use ggpo_model::{Adapters, Graph, Model, Parameters, lora_a, lora_b};
 use ggpo_tensor::parallel::in_pool;
 use ggpo_tensor::{Scalar, Tensor, flat, tensor};
 use serde::{Deserialize, Serialize};
 
-pub use layers::GradientAudit;
-pub(crate) use layers::Layers;
+pub use layers::{GradientAudit, Layers};
+pub use real::Real;
 pub use state::{StoredTensor, TrainerState};
 
-use crate::data::Batch;
-use crate::model::{Adapters, Graph, Model, lora_a, lora_b};
-use crate::optimizer::{AdamW, AdamWConfig, Real, clip_by_global_norm};
-use crate::parameters::Parameters;
+use crate::optimizer::{AdamW, AdamWConfig, clip_by_global_norm};
 use crate::schedule::Schedule;
 use crate::{Error, Result};
 use state::store;
@@ -189,7 +189,7 @@ impl<T: Real> Trainer<T> {
     /// # Panics
     /// If no micro-batch has a target.
     pub fn step(&mut self, micro_batches: &[Batch]) -> Result<StepReport> {
-        in_pool(|| self.step_in_pool(micro_batches))
+        in_pool(|| T::step(self, micro_batches))
     }
 
     fn step_in_pool(&mut self, micro_batches: &[Batch]) -> Result<StepReport> {
@@ -363,7 +363,7 @@ impl<T: Real> Trainer<T> {
     /// noise: by equation 7 and exactly. Quantised weights, which have no exact
     /// gradient, are passed over.
     pub fn audit(&self, batch: &Batch) -> Vec<GradientAudit> {
-        in_pool(|| self.audit_in_pool(batch))
+        in_pool(|| T::audit(self, batch))
     }
 
     fn audit_in_pool(&self, batch: &Batch) -> Vec<GradientAudit> {

@@ -6,7 +6,8 @@ use ggpo_lora::GgpoState;
 use ggpo_tensor::{Scalar, Tensor, flat, tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::optimizer::{AdamW, Real};
+use super::Real;
+use crate::optimizer::AdamW;
 
 /// The state of a [`Trainer`](super::Trainer) between two steps.
 #[derive(Debug, Clone, Serialize, Deserialize)]

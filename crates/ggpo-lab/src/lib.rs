@@ -1,0 +1,14 @@
+//! What judges a method. Nothing here knows of a command line.
+//!
+//! * [`repro`]: the experiments, many runs, and their report.
+//! * [`statistics`]: what a handful of runs can show.
+//! * [`parity`]: everything against values calculated elsewhere.
+//! * [`bench`](mod@bench): how long training steps take, and how much memory.
+//! * [`pretrain`]: the small base models of the experiments.
+
+pub mod bench;
+pub mod parity;
+pub mod pretrain;
+pub mod progress;
+pub mod repro;
+pub mod statistics;

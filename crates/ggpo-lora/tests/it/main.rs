@@ -1,0 +1,11 @@
+//! Adapters and perturbations, from outside.
+//!
+//! One program for all files: every test program is linked on its own, which
+//! takes longer than most tests.
+
+mod adapter;
+mod common;
+mod laws;
+mod norms;
+mod peft;
+mod perturbation;

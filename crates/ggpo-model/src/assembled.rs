@@ -1,0 +1,190 @@
+//! A model as people have it, put together: base, adapter, tokenizer, names of
+//! the classes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ggpo_lora::peft::{PeftAdapter, PeftConfig};
+use ggpo_tensor::{Tensor, view2};
+
+use crate::base::{self, Base};
+use crate::model::{Adapters, ConfigJson, Head, Model, Start};
+use crate::parameters::Parameters;
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// A model that is ready to be used.
+pub struct Assembled {
+    /// Shape and head.
+    pub model: Model,
+    /// The parameters, those that were trained whole included.
+    pub parameters: Parameters<f32>,
+    /// The adapters; none for a plain model.
+    pub adapters: Adapters<f32>,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Names of the classes in their order; empty if there are no classes.
+    pub labels: Vec<String>,
+}
+
+impl Assembled {
+    /// A base model alone, or with the PEFT adapter in a folder.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or the adapter is of another model.
+    pub fn open(base: &Path, adapter: Option<&Path>) -> Result<Self> {
+        let Some(folder) = adapter else {
+            return Self::without_adapter(base, None);
+        };
+        let adapter = PeftAdapter::<f32>::read(folder)?;
+        let head = head_of(&adapter);
+        let mut assembled = Self::without_adapter(base, head)?;
+        assembled.put_on(folder, adapter)?;
+        Ok(assembled)
+    }
+
+    fn without_adapter(base: &Path, head: Option<Head>) -> Result<Self> {
+        let Base {
+            model,
+            mut parameters,
+            missing,
+        } = Base::open(base, head)?;
+        // What the adapter brings replaces these.
+        for spec in missing {
+            let count = spec.shape.iter().product();
+            let blank = match spec.start {
+                Start::Ones => 1.0,
+                _ => 0.0,
+            };
+            parameters.insert(
+                spec.name,
+                ggpo_tensor::tensor(&spec.shape, vec![blank; count]),
+            );
+        }
+        let labels = match model.head {
+            Head::Classes(classes) => {
+                let named = ConfigJson::read(base)?.labels()?;
+                let numbered = || (0..classes).map(|class| format!("LABEL_{class}")).collect();
+                if named.len() == classes {
+                    named
+                } else {
+                    numbered()
+                }
+            }
+            Head::Value | Head::Tokens => Vec::new(),
+        };
+        Ok(Assembled {
+            tokenizer: base::tokenizer(base)?,
+            model,
+            parameters,
+            adapters: Adapters::new(),
+            labels,
+        })
+    }
+
+    /// Puts an adapter on, if it is one of this model.
+    fn put_on(&mut self, folder: &Path, adapter: PeftAdapter<f32>) -> Result<()> {
+        let path = folder.join("adapter_model.safetensors");
+        for (module, adapter) in &adapter.adapters {
+            let name = format!("{module}.weight");
+            let matrix = self
+                .parameters
+                .get(&name)
+                .filter(|tensor| tensor.ndim() == 2);
+            let is_layer = matrix.is_some() || self.parameters.quantized.contains_key(&name);
+            if !is_layer {
+                let problem = format!(
+                    "expected adapters of the base model's layers, found one of {module}, which \
+                     it does not have; is it an adapter of another model?"
+                );
+                return Err(Error::file(&path, problem));
+            }
+            let expected = self.parameters.weight(&name).dim();
+            let found = (adapter.b.shape()[0], adapter.a.shape()[1]);
+            if expected != found {
+                let problem = format!(
+                    "{module}: expected an adapter of a layer of {} x {}, found one of {} x {}; \
+                     is it an adapter of another model?",
+                    expected.0, expected.1, found.0, found.1
+                );
+                return Err(Error::file(&path, problem));
+            }
+        }
+        self.replace(&path, adapter.saved_modules)?;
+        self.adapters = adapter.adapters;
+        Ok(())
+    }
+
+    fn replace(&mut self, path: &Path, saved: BTreeMap<String, Tensor<f32>>) -> Result<()> {
+        for (name, value) in saved {
+            match self.parameters.get_mut(&name) {
+                Some(slot) if slot.shape() == value.shape() => *slot = value,
+                Some(slot) => {
+                    let (expected, found) = (slot.shape(), value.shape());
+                    let problem = format!("{name}: expected shape {expected:?}, found {found:?}");
+                    return Err(Error::file(path, problem));
+                }
+                None => {
+                    let problem = format!("found {name}, which the base model does not have");
+                    return Err(Error::file(path, problem));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ids of the tokens that end a text: what the model says, which is what
+    /// training puts after a completion, and the usual names.
+    pub fn end_ids(&self) -> Vec<usize> {
+        let named = END_TOKENS
+            .iter()
+            .filter_map(|token| self.tokenizer.id(token));
+        self.tokenizer
+            .end_of_text()
+            .into_iter()
+            .chain(named)
+            .collect()
+    }
+
+    /// The parameters with the adapters merged into their weights, all dense.
+    pub fn merged(&self) -> Parameters<f32> {
+        let mut merged = self.parameters.clone();
+        for (name, matrix) in std::mem::take(&mut merged.quantized) {
+            merged.insert(name, matrix.dequantize().into_dyn().into_shared());
+        }
+        for (module, adapter) in &self.adapters {
+            let weight = merged.get_mut(&format!("{module}.weight"));
+            let weight = weight.expect("an adapter belongs to a layer");
+            *weight = adapter.merge(view2(weight)).into_dyn().into_shared();
+        }
+        merged
+    }
+}
+
+/// Tokens that end a text in published tokenizers.
+const END_TOKENS: [&str; 6] = [
+    "</s>",
+    "<|endoftext|>",
+    "<|im_end|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "[EOS]",
+];
+
+/// The head that an adapter was trained with; none if it is the model's own.
+fn head_of(adapter: &PeftAdapter<f32>) -> Option<Head> {
+    let PeftConfig { task_type, .. } = &adapter.config;
+    match task_type.as_deref() {
+        Some("CAUSAL_LM" | "SEQ_2_SEQ_LM") => Some(Head::Tokens),
+        _ => {
+            let saved = &adapter.saved_modules;
+            let outputs = ["classifier.weight", "score.weight"]
+                .into_iter()
+                .find_map(|name| Some(saved.get(name)?.shape()[0]));
+            outputs.map(|outputs| match outputs {
+                1 => Head::Value,
+                classes => Head::Classes(classes),
+            })
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Files that are not as they should be, and values of every type.
+
+use proptest::prelude::*;
+
+use super::file::File;
+use super::reader::Reader;
+use super::{Reading, Value, model};
+
+const TINY: &[u8] = include_bytes!("../../../../fixtures/gguf/tiny.gguf");
+
+fn read(bytes: &[u8]) -> Reading<()> {
+    File::read(bytes).and_then(model::<f32>).map(|_| ())
+}
+
+/// What is wrong with the tiny model with other values under these keys.
+fn refusal(changes: &[(&str, Option<Value>)]) -> String {
+    let mut file = File::read(TINY).unwrap();
+    for (key, value) in changes {
+        file.metadata.set(key, value.clone());
+    }
+    model::<f32>(file).expect_err("refused")
+}
+
+fn text(text: &str) -> Option<Value> {
+    Some(Value::Text(text.to_owned()))
+}
+
+#[test]
+fn values_of_every_type_are_read() {
+    let metadata = File::read(TINY).unwrap().metadata;
+    for (key, expected) in [
+        ("test.u8", Value::Unsigned(200)),
+        ("test.i8", Value::Signed(-3)),
+        ("test.u16", Value::Unsigned(60_000)),
+        ("test.i16", Value::Signed(-30_000)),
+        ("llama.block_count", Value::Unsigned(2)),
+        ("llama.rope.freq_base", Value::Float(100.0)),
+        ("tokenizer.ggml.add_bos_token", Value::Flag(false)),
+        ("general.name", Value::Text("tiny".to_owned())),
+        ("test.u64", Value::Unsigned(1 << 63)),
+        ("test.i64", Value::Signed(-(1 << 40))),
+        ("test.f64", Value::Float(0.1)),
+        (
+            "test.floats",
+            Value::Array(vec![Value::Float(0.5), Value::Float(-1.5)]),
+        ),
+    ] {
+        assert_eq!(metadata.get(key), Some(&expected), "{key}");
+    }
+    let Some(Value::Array(types)) = metadata.get("tokenizer.ggml.token_type") else {
+        panic!("an array")
+    };
+    assert_eq!(types[..3], [3, 3, 1].map(Value::Signed));
+    assert_eq!(metadata.iter().count(), 29);
+}
+
+/// A value of arrays in each other: in the innermost is the byte 7.
+fn nested(depth: usize) -> Vec<u8> {
+    let mut bytes = 9_u32.to_le_bytes().to_vec();
+    for level in 0..depth {
+        let kind: u32 = if level + 1 == depth { 0 } else { 9 };
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(1_u64.to_le_bytes());
+    }
+    bytes.push(7);
+    bytes
+}
+
+#[test]
+fn arrays_may_be_in_arrays_but_not_without_end() {
+    let read = |depth| Value::read(&mut Reader::new(&nested(depth)), "key");
+    let one = Value::Array(vec![Value::Unsigned(7)]);
+    assert_eq!(read(1), Ok(one.clone()));
+    assert_eq!(read(2), Ok(Value::Array(vec![one])));
+    let expected = "key: expected at most 4 arrays in each other";
+    assert_eq!(read(100_000), Err(expected.to_owned()));
+}
+
+#[test]
+fn every_cut_is_an_error_that_says_where() {
+    // The last tensor is followed by less than 32 bytes of padding.
+    for length in (0..TINY.len() - 32).step_by(7) {
+        let error = read(&TINY[..length]).expect_err("cut off");
+        assert!(error.contains("expected"), "{length}: {error}");
+    }
+    let error = |length| read(&TINY[..length]).expect_err("cut off");
+    assert_eq!(
+        error(2),
+        "the header: expected 4 bytes from byte 0 on, found the end of the file after 2"
+    );
+    let missing = error(TINY.len() - 5000);
+    assert!(missing.contains(".weight: expected "), "{missing}");
+    assert_eq!(
+        read(b"GGML and so on"),
+        Err("expected a GGUF file, found another beginning".to_owned())
+    );
+    let mut older = TINY.to_vec();
+    older[4] = 2;
+    assert_eq!(read(&older), Err("version: expected 3, found 2".to_owned()));
+}
+
+proptest! {
+    #[test]
+    fn changed_bytes_never_panic(
+        changes in prop::collection::vec((0..TINY.len(), any::<u8>()), 1..4),
+        cut in 0..2 * TINY.len(),
+    ) {
+        let mut bytes = TINY.to_vec();
+        for (place, byte) in changes {
+            bytes[place] = byte;
+        }
+        bytes.truncate(cut);
+        let _ = read(&bytes);
+    }
+
+    /// Most changes above are in texts; these are in numbers and lengths.
+    #[test]
+    fn changed_numbers_never_panic(place in 0..1000_usize, number in prop::sample::select(
+        vec![0, 1, 2, 9, 31, 33, 255, 1 << 20, 1 << 31, 1 << 32, 1 << 62, u64::MAX],
+    )) {
+        let starts = TINY.windows(8).enumerate().filter(|(_, word)| word[1..] == [0; 7]);
+        let starts: Vec<usize> = starts.map(|(at, _)| at).collect();
+        let at = starts[place % starts.len()];
+        let mut bytes = TINY.to_vec();
+        bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        let _ = read(&bytes);
+    }
+
+    #[test]
+    fn random_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+        bytes.extend(&body);
+        prop_assert!(read(&bytes).is_err());
+    }
+}
+
+#[test]
+fn a_type_that_is_not_supported_is_named() {
+    let name = b"blk.1.ffn_up.weight";
+    let at = TINY.windows(name.len()).position(|part| part == name);
+    // After the name: the number of axes, two lengths, the type.
+    let at = at.unwrap() + name.len() + 4 + 16;
+    let mut bytes = TINY.to_vec();
+    for (number, found) in [(13, "Q5_K (type 13)"), (99, "type 99")] {
+        bytes[at] = number;
+        let expected = format!(
+            "blk.1.ffn_up.weight: expected F32, F16, BF16, Q4_0, Q4_1, Q8_0, Q4_K or Q6_K, found {found}"
+        );
+        assert_eq!(read(&bytes), Err(expected));
+    }
+    bytes[at] = 12;
+    assert_eq!(
+        read(&bytes),
+        Err(
+            "blk.1.ffn_up.weight: expected rows of whole blocks of Q4_K, found the shape [64, 32]"
+                .to_owned()
+        )
+    );
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_refused() {
+    let file = File::read(TINY).unwrap();
+    let table = file.tensors["token_embd.weight"].bytes;
+    let at = TINY.windows(table.len()).position(|part| part == table);
+    let mut bytes = TINY.to_vec();
+    // The scale of the first block becomes infinite.
+    bytes[at.unwrap() + 1] = 0x7c;
+    bytes[at.unwrap()] = 0;
+    let error = read(&bytes).expect_err("refused");
+    let expected = "token_embd.weight: expected finite numbers, found ";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[test]
+fn descriptions_that_are_not_calculated_are_refused_by_name() {
+    let other = |key: &str, value: Value, expected: &str| {
+        let key = format!("llama.{key}");
+        let found = refusal(&[(&key, Some(value))]);
+        assert_eq!(found, format!("{key}: {expected}"));
+    };
+    let unknown = "expected no such key, which is not supported, found";
+    other("expert_count", Value::Unsigned(4), &format!("{unknown} 4"));
+    other(
+        "rope.scaling.type",
+        Value::Text("yarn".to_owned()),
+        &format!("{unknown} \"yarn\""),
+    );
+    other(
+        "rope.dimension_count",
+        Value::Unsigned(4),
+        "expected the channels of a head, 8, found 4",
+    );
+    other(
+        "block_count",
+        Value::Unsigned(1 << 31),
+        "expected at most the number of tensors, 20, found 2147483648",
+    );
+    other(
+        "attention.head_count_kv",
+        Value::Unsigned(3),
+        "expected a divisor of head_count, which is 4, found 3",
+    );
+    other(
+        "vocab_size",
+        Value::Signed(3),
+        "expected 268, the rows of token_embd.weight, found 3",
+    );
+    other(
+        "embedding_length",
+        Value::Unsigned(0),
+        "expected a whole number above 0, found 0",
+    );
+    assert_eq!(
+        refusal(&[("general.architecture", text("mamba"))]),
+        "general.architecture: expected \"llama\", found \"mamba\""
+    );
+    assert_eq!(
+        refusal(&[("llama.block_count", Some(Value::Unsigned(1)))]),
+        "found a tensor named blk.1.attn_k.weight, which this model does not have"
+    );
+    assert_eq!(
+        refusal(&[("llama.block_count", Some(Value::Unsigned(3)))]),
+        "expected a tensor named blk.2.attn_norm.weight, found none"
+    );
+    assert_eq!(
+        refusal(&[("llama.feed_forward_length", Some(Value::Unsigned(96)))]),
+        "blk.0.ffn_gate.weight: expected shape [96, 32], found [64, 32]"
+    );
+}
+
+#[test]
+fn keys_that_say_that_they_change_nothing_are_accepted() {
+    let mut file = File::read(TINY).unwrap();
+    let metadata = &mut file.metadata;
+    metadata.set("llama.rope.scaling.type", text("none"));
+    metadata.set("llama.expert_count", Some(Value::Unsigned(0)));
+    metadata.set("llama.attention.key_length", Some(Value::Unsigned(8)));
+    model::<f32>(file).unwrap();
+}
+
+#[test]
+fn tokenizers_that_are_not_supported_are_refused_by_name() {
+    for (key, value, expected) in [
+        (
+            "model",
+            text("llama"),
+            "expected \"gpt2\", which is byte-level BPE, found \"llama\"",
+        ),
+        (
+            "pre",
+            text("qwen2"),
+            "expected \"gpt-2\", \"llama-bpe\" or \"smollm\", found \"qwen2\"",
+        ),
+        ("pre", None, "expected a text, found nothing"),
+        (
+            "bos_token_id",
+            Some(Value::Unsigned(268)),
+            "expected an id below 268, found 268",
+        ),
+        (
+            "tokens",
+            Some(Value::Array(vec![Value::Unsigned(1)])),
+            "expected an array of texts, found an array of 1",
+        ),
+        (
+            "token_type",
+            Some(Value::Array(vec![])),
+            "expected a type for each of 268 tokens, found an array of 0",
+        ),
+        (
+            "merges",
+            Some(Value::Array(vec![Value::Text("ab".to_owned())])),
+            "expected two tokens, found \"ab\"",
+        ),
+    ] {
+        let key = format!("tokenizer.ggml.{key}");
+        assert_eq!(refusal(&[(&key, value)]), format!("{key}: {expected}"));
+    }
+    let unknown = Value::Text("ab cd".to_owned());
+    let error = refusal(&[("tokenizer.ggml.merges", Some(Value::Array(vec![unknown])))]);
+    assert!(
+        error.starts_with("tokenizer.ggml: expected a byte-level BPE, found "),
+        "{error}"
+    );
+}
+
+/// Token ids of a text as words of the given kind.
+fn encode(pre: &str, words: &str) -> Vec<usize> {
+    let mut file = File::read(TINY).unwrap();
+    file.metadata.set("tokenizer.ggml.pre", text(pre));
+    file.metadata.set("tokenizer.ggml.add_bos_token", None);
+    let model = model::<f32>(file).unwrap();
+    let ids = model.tokenizer.encode(words);
+    assert_eq!(model.tokenizer.decode(&ids).unwrap(), words);
+    assert_eq!(model.special_tokens.add_bos, pre == "llama-bpe");
+    let end = model.special_tokens.eos.unwrap();
+    assert_eq!(
+        model.tokenizer.end_of_text(),
+        Some(end),
+        "what the file says"
+    );
+    ids
+}
+
+#[test]
+fn texts_are_cut_into_the_words_that_the_file_names() {
+    // Two special tokens, then the bytes, then the merges in their order.
+    let byte = |byte: u8| 2 + usize::from(byte);
+    let merged = |place: usize| 2 + 256 + place;
+    let [the, space_the, two_three, space_whale] = [1, 2, 4, 9].map(merged);
+    let [zero, two, three] = [b'0', b'2', b'3'].map(byte);
+    for (pre, digits) in [
+        ("gpt-2", vec![zero, zero, two_three]),
+        // Words of up to three digits, and of one digit.
+        ("llama-bpe", vec![zero, zero, two, three]),
+        ("smollm", vec![zero, zero, two, three]),
+    ] {
+        assert_eq!(encode(pre, "0023"), digits, "{pre}");
+        let words = [the, space_whale, space_the];
+        assert_eq!(encode(pre, "the whale the"), words, "{pre}");
+    }
+    assert_eq!(encode("llama-bpe", "23"), [two_three]);
+    assert_eq!(encode("smollm", "23"), [two, three]);
+}

@@ -1,0 +1,43 @@
+//! Transformers, written once as plain functions of parameters, and the files
+//! they come in. Nothing here knows of training.
+//!
+//! A model's forward pass asks a [`Graph`] for parameters and linear layers by
+//! name. Whether a linear layer carries an adapter, and whether noise acts on
+//! its weight, is the graph's business: the model does not know. Attention of a
+//! decoder is asked for in the same way, so that a graph can keep the keys and
+//! values of earlier positions while text is generated.
+//!
+//! * [`Model`], [`Parameters`], [`Graph`]: a transformer's shape, its numbers, and
+//!   the tape they are bound to.
+//! * [`batch`]: what a model reads.
+//! * [`weights`] and [`gguf`]: the files that hold a model's numbers.
+//! * [`base`]: base models, as folders or GGUF files.
+//! * [`tokenizer`]: texts to token ids and back.
+//! * [`assembled`]: base, adapter and tokenizer, put together for use.
+//! * [`generate`]: how a model goes on with texts.
+//!
+//! Code that is generic over the number is compiled wherever it is used, so the
+//! passes of a model are compiled once, here, for the numbers that implement
+//! [`Number`].
+
+pub mod assembled;
+pub mod base;
+pub mod batch;
+pub mod error;
+pub mod generate;
+pub mod gguf;
+pub mod logits;
+mod model;
+mod number;
+mod parameters;
+pub mod tokenizer;
+pub mod weights;
+
+pub use error::{Error, Result};
+pub use model::{
+    Adapters, BertConfig, Body, ConfigJson, Gpt2Config, Graph, Head, INITIALIZER_RANGE,
+    KeyValueCache, LlamaConfig, Model, OutputLayer, ParameterSpec, Precision, RopeScaling, Start,
+    T5Config, is_in, lora_a, lora_b,
+};
+pub use number::Number;
+pub use parameters::Parameters;

@@ -1,0 +1,104 @@
+//! The passes of a model, generic over the number: what [`Number`] compiles.
+//!
+//! [`Number`]: crate::Number
+
+use ggpo_autograd::{Var, ops};
+use ggpo_tensor::Scalar;
+
+use super::{Body, Graph, Head, Model, OutputLayer};
+use crate::batch::Batch;
+
+impl Model {
+    pub(crate) fn logits_of<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        self.head_logits(graph, self.head_states(graph, batch))
+    }
+
+    pub(crate) fn logits_at_of<T: Scalar>(
+        &self,
+        graph: &Graph<'_, T>,
+        batch: &Batch,
+        positions: &[usize],
+    ) -> Var<T> {
+        let states = self.head_states(graph, batch);
+        let states = ops::embedding(&states, positions, &[positions.len()]);
+        self.head_logits(graph, states)
+    }
+
+    pub(crate) fn loss_of<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        let states = self.head_states(graph, batch);
+        if self.head == Head::Value {
+            let values: Vec<T> = batch.values.iter().map(|&v| T::from_f64(v)).collect();
+            return ops::mean_squared_error(&self.head_logits(graph, states), &values);
+        }
+        let (rows, targets): (Vec<usize>, Vec<usize>) = batch
+            .targets
+            .iter()
+            .enumerate()
+            .filter_map(|(row, target)| Some((row, (*target)?)))
+            .unzip();
+        let states = if rows.len() == batch.targets.len() {
+            states
+        } else {
+            ops::embedding(&states, &rows, &[rows.len()])
+        };
+        if self.head == Head::Tokens {
+            let (states, layer) = self.output(graph, states);
+            return graph.output_cross_entropy(&states, layer, &targets);
+        }
+        let targets: Vec<_> = targets.into_iter().map(Some).collect();
+        ops::cross_entropy(&self.head_logits(graph, states), &targets)
+    }
+
+    pub(crate) fn states_of<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        match &self.body {
+            Body::Bert(config) => config.states(graph, batch),
+            Body::Llama(config) => config.states(graph, batch),
+            Body::Gpt2(config) => config.states(graph, batch),
+            Body::T5(config) => config.states(graph, batch),
+        }
+    }
+
+    /// The states that the head reads: batch x width where one answer per row is
+    /// predicted (the state that speaks for the row), else (batch * time) x width.
+    fn head_states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        let states = self.states_of(graph, batch);
+        let &[rows, time, width] = states.shape() else {
+            panic!("states of shape {:?}", states.shape())
+        };
+        let states = ops::reshape(&states, &[rows * time, width]);
+        match (self.head, &self.body) {
+            (Head::Tokens, _) => states,
+            (Head::Classes(_) | Head::Value, Body::Bert(_)) => {
+                let first: Vec<usize> = (0..rows).map(|row| row * time).collect();
+                ops::embedding(&states, &first, &[rows])
+            }
+            (Head::Classes(_) | Head::Value, _) => {
+                let last: Vec<usize> = batch
+                    .attention
+                    .rows()
+                    .into_iter()
+                    .enumerate()
+                    .map(|(row, kept)| {
+                        row * time + kept.iter().rposition(|kept| *kept).unwrap_or(0)
+                    })
+                    .collect();
+                ops::embedding(&states, &last, &[rows])
+            }
+        }
+    }
+
+    fn head_logits<T: Scalar>(&self, graph: &Graph<'_, T>, states: Var<T>) -> Var<T> {
+        let (states, layer) = self.output(graph, states);
+        graph.output(&states, layer)
+    }
+
+    /// What the head's last layer reads, and that layer.
+    fn output<T: Scalar>(&self, graph: &Graph<'_, T>, states: Var<T>) -> (Var<T>, OutputLayer) {
+        match &self.body {
+            Body::Bert(config) => config.output(graph, self.head, states),
+            Body::Llama(config) => config.output(self.head, states),
+            Body::Gpt2(config) => config.output(self.head, states),
+            Body::T5(config) => config.output(states),
+        }
+    }
+}

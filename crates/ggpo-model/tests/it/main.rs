@@ -1,0 +1,12 @@
+//! Models and their files, from outside.
+//!
+//! One program for all files: every test program is linked on its own, which
+//! takes longer than most tests.
+
+mod generate;
+mod gguf;
+mod minilm;
+mod model_folder;
+mod models;
+mod rotary;
+mod weights;

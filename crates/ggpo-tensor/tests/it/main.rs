@@ -1,0 +1,10 @@
+//! What the kernels promise, from outside.
+//!
+//! One program for all files: every test program is linked on its own, which
+//! takes longer than most tests.
+
+mod attention;
+mod math;
+mod matmul;
+mod quantized;
+mod random;

@@ -1,0 +1,28 @@
+//! The model that a run has trained, ready to be used.
+
+use std::path::Path;
+
+use ggpo_model::assembled::Assembled;
+
+use super::{DESCRIPTION, LABELS, RunConfig};
+use crate::{Error, Result};
+
+/// What the run in a folder has trained, with its description.
+///
+/// # Errors
+/// If the folder holds no finished run, or a file cannot be read.
+pub fn assemble(folder: &Path) -> Result<(RunConfig, Assembled)> {
+    let config = RunConfig::read(&folder.join(DESCRIPTION))?;
+    let mut assembled = match folder.join("adapter") {
+        adapter if adapter.exists() => Assembled::open(&config.model, Some(&adapter))?,
+        _ => Assembled::open(&folder.join("model"), None)?,
+    };
+    let path = folder.join(LABELS);
+    if path.exists() {
+        let text = std::fs::read_to_string(&path).map_err(|cause| Error::io(&path, cause))?;
+        assembled.labels = serde_json::from_str(&text).map_err(|error| {
+            Error::file(&path, format!("expected names of classes, found {error}"))
+        })?;
+    }
+    Ok((config, assembled))
+}

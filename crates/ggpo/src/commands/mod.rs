@@ -1,0 +1,11 @@
+//! One file per command.
+
+pub(crate) mod bench;
+pub(crate) mod eval;
+pub(crate) mod fetch;
+pub(crate) mod generate;
+pub(crate) mod inspect;
+pub(crate) mod merge;
+pub(crate) mod predict;
+pub(crate) mod shell;
+pub(crate) mod train;

@@ -1,0 +1,129 @@
+//! `ggpo train`.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use ggpo_lab::progress;
+use ggpo_train::run::{
+    Corpora, DESCRIPTION, Description, FolderState, Keep, RunConfig, RunResult, Task, read_result,
+    run_on, state,
+};
+use serde_json::json;
+
+use crate::options::RunOptions;
+use crate::output::print_json;
+
+/// Arguments of `ggpo train`.
+#[derive(Args)]
+#[command(args_override_self = true)]
+#[command(after_help = "\
+Examples:
+  ggpo train --model models/fetched/minilm --train train.tsv --method ggpo --out runs/ggpo
+  ggpo train experiments/spam-ggpo.toml --learning-rate 1e-3 --out runs/spam
+  ggpo train --out runs/ggpo --resume")]
+pub(crate) struct Train {
+    /// Description of the run, a TOML file; options go before its fields
+    #[arg(value_name = "FILE.toml")]
+    description: Option<PathBuf>,
+    /// Folder of the run: new, or with --resume an unfinished run's
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Go on with the run in the folder where it stopped
+    #[arg(long)]
+    resume: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    options: RunOptions,
+}
+
+impl Train {
+    pub(crate) fn execute(&self) -> Result<()> {
+        let corpora = Corpora::default();
+        let config = self.describe()?.complete(&corpora)?;
+        match (state(&config, &self.out)?, self.resume) {
+            (FolderState::New, true) => bail!(
+                "{}: expected an unfinished run to resume, found none; leave out --resume",
+                self.out.display()
+            ),
+            (FolderState::Unfinished, false) => bail!(
+                "{}: expected a new folder, found this run unfinished; --resume goes on with it",
+                self.out.display()
+            ),
+            (FolderState::Finished, _) if !self.json => {
+                println!("{}: this run is finished", self.out.display());
+            }
+            _ => {}
+        }
+        let result = self.run(&config, &corpora)?;
+        self.report(&config, &result)
+    }
+
+    /// The file, or with `--resume` alone the folder's own description, with
+    /// the options put in.
+    fn describe(&self) -> Result<Description> {
+        let own = self.out.join(DESCRIPTION);
+        let mut description = match &self.description {
+            Some(path) => Description::read(path)?,
+            None if self.resume && own.exists() => Description::read(&own)?,
+            None => Description::default(),
+        };
+        self.options.apply(&mut description)?;
+        Ok(description)
+    }
+
+    fn run(&self, config: &RunConfig, corpora: &Corpora) -> Result<RunResult> {
+        if let Some(result) = read_result(&self.out)? {
+            return Ok(result);
+        }
+        for (split, notes) in Task::open(config, corpora)?.notes() {
+            eprintln!("{split}: {notes}");
+        }
+        let bar = progress::bar(config.training.steps.into(), "training", "steps");
+        let (begin, mut tokens) = (Instant::now(), 0);
+        let result = run_on(config, corpora, &self.out, Keep::Weights, &mut |report| {
+            tokens += report.tokens;
+            let rate = tokens as f64 / begin.elapsed().as_secs_f64();
+            bar.set_position(u64::from(report.step) + 1);
+            bar.set_message(format!("loss {:.4}, {rate:.0} tokens/s", report.loss));
+        });
+        bar.finish_and_clear();
+        result.context("the run has stopped")
+    }
+
+    fn report(&self, config: &RunConfig, result: &RunResult) -> Result<()> {
+        let trained = match config.method.adaptation {
+            ggpo_train::method::Adaptation::Full => self.out.join("model"),
+            ggpo_train::method::Adaptation::Lora => self.out.join("adapter"),
+        };
+        if self.json {
+            print_json(&json!({
+                "out": self.out,
+                "trained": trained,
+                "steps": result.losses.len(),
+                "best_step": result.best_step,
+                "trained_parameters": result.trained_parameters,
+                "model_bytes": result.model_bytes,
+                "validation": result.validation,
+                "test": result.test,
+                "diverged_at": result.diverged_at,
+            }))?;
+        } else {
+            println!("trained numbers: {}", result.trained_parameters);
+            println!("model in memory: {:.1} MB", result.model_bytes as f64 / 1e6);
+            println!("best after step {}", result.best_step);
+            println!("validation: {}", result.validation);
+            if let Some(test) = &result.test {
+                println!("test: {test}");
+            }
+            println!("written: {}", trained.display());
+        }
+        if let Some(what) = &result.diverged {
+            bail!("{what}; {} holds the best state before", trained.display());
+        }
+        Ok(())
+    }
+}

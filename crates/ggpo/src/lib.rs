@@ -1,0 +1,83 @@
+//! `ggpo`: fine-tune a transformer with LoRA, LoRA-GGPO and their kin, and use
+//! what came out.
+
+mod commands;
+pub mod fetch;
+mod options;
+mod output;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use commands::{bench, eval, fetch as fetching, generate, inspect, merge, predict, shell, train};
+
+#[derive(Parser)]
+#[command(
+    name = "ggpo",
+    version,
+    about = "Fine-tune transformers on a CPU with LoRA and LoRA-GGPO",
+    after_help = "\
+Example: ggpo train --model models/fetched/minilm --train train.tsv --method ggpo --out runs/first
+
+Environment:
+  GGPO_SIMD  instruction set of the calculations, at most what the processor has: portable,
+             avx2 or avx512 [default: the best one]"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fine-tune a model; writes one folder with the adapter.
+    Train(Box<train::Train>),
+    /// Score a model on a file with answers.
+    Eval(eval::Eval),
+    /// Write labels and probabilities, numbers or texts for a file of texts.
+    Predict(predict::Predict),
+    /// Continue texts.
+    Generate(generate::Generate),
+    /// Merge an adapter into its base; writes a folder that Transformers loads.
+    Merge(merge::Merge),
+    /// Fetch a model from a hub.
+    Fetch(fetching::Fetch),
+    /// Say what a model, adapter, run, checkpoint or data file holds.
+    Inspect(inspect::Inspect),
+    /// Measure how long training steps take, and how much memory
+    Bench(bench::Bench),
+    /// Print what a shell needs to complete commands and options.
+    Completions(shell::Completions),
+    /// Write manual pages.
+    Man(shell::Man),
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    ggpo_tensor::memory::keep_freed_memory();
+    match execute(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
+    ggpo_tensor::simd::requested()?;
+    match command {
+        Command::Train(train) => train.execute(),
+        Command::Eval(eval) => eval.execute(),
+        Command::Predict(predict) => predict.execute(),
+        Command::Generate(generate) => generate.execute(),
+        Command::Merge(merge) => merge.execute(),
+        Command::Fetch(fetch) => fetch.execute(),
+        Command::Inspect(inspect) => inspect.execute(),
+        Command::Bench(bench) => bench.execute(),
+        Command::Completions(completions) => completions.execute(),
+        Command::Man(man) => man.execute(),
+    }
+}

@@ -1,0 +1,111 @@
+//! Which model a command uses, and how it reads data for it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use ggpo_model::assembled::Assembled;
+use ggpo_model::{Body, Head};
+use ggpo_train::Error;
+use ggpo_train::data::{Dataset, TaskConfig};
+use ggpo_train::run::{Description, RunConfig, assemble};
+
+use crate::options::FormOptions;
+
+/// A run, or a base model with or without an adapter.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct Source {
+    /// Folder of a finished run
+    #[arg(long, value_name = "DIR", required_unless_present = "model", conflicts_with_all = ["model", "adapter"])]
+    run: Option<PathBuf>,
+    /// Folder of a model, or a GGUF file
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    /// Folder of a PEFT adapter for the model
+    #[arg(long, value_name = "DIR", requires = "model")]
+    adapter: Option<PathBuf>,
+}
+
+/// A model, and the run it comes from.
+pub(crate) struct Opened {
+    pub(crate) assembled: Assembled,
+    /// Description of the run; none for a model from elsewhere.
+    run: Option<RunConfig>,
+    /// The base model.
+    pub(crate) base: PathBuf,
+}
+
+impl Source {
+    pub(crate) fn open(&self) -> Result<Opened> {
+        if let Some(folder) = &self.run {
+            let (run, assembled) = assemble(folder)?;
+            let base = run.model.clone();
+            let run = Some(run);
+            return Ok(Opened {
+                assembled,
+                run,
+                base,
+            });
+        }
+        let base = self.model.clone().unwrap_or_default();
+        Ok(Opened {
+            assembled: Assembled::open(&base, self.adapter.as_deref())?,
+            run: None,
+            base,
+        })
+    }
+}
+
+impl Opened {
+    /// How `data` is read: as the run's files were, or as the model's head asks
+    /// for, with the options of the command line before both.
+    pub(crate) fn task(&self, form: &FormOptions, data: &Path) -> Result<TaskConfig> {
+        let mut description = match &self.run {
+            Some(run) => Description::of(run),
+            None => Description::default(),
+        };
+        if self.run.is_none() {
+            description.set("task.kind", self.kind())?;
+            let length = self.assembled.model.positions().min(MAX_LENGTH);
+            description.set("task.max_length", length as i64)?;
+        }
+        description.set("task.train", data.display().to_string())?;
+        form.apply(&mut description)?;
+        let task = description.task()?;
+        let positions = self.assembled.model.positions();
+        if task.max_length > positions {
+            let expected = format!("at most {positions}, the model's positions");
+            return Err(Error::config("task.max_length", expected, task.max_length).into());
+        }
+        Ok(task)
+    }
+
+    fn kind(&self) -> &'static str {
+        match (self.assembled.model.head, &self.assembled.model.body) {
+            (Head::Classes(_), _) => "classification",
+            (Head::Value, _) => "regression",
+            (Head::Tokens, Body::T5(_)) => "text-to-text",
+            (Head::Tokens, _) => "completion",
+        }
+    }
+
+    /// A file with answers, in the classes of the model.
+    pub(crate) fn dataset(&self, task: &TaskConfig, data: &Path) -> Result<Dataset> {
+        let model = &self.assembled;
+        let numbered = |(class, label): (usize, &String)| *label == format!("LABEL_{class}");
+        // A model that only counts its classes takes them as the data order them.
+        let unnamed = model.labels.iter().enumerate().all(numbered);
+        let labels = (!unnamed).then_some(model.labels.as_slice());
+        let dataset = Dataset::open(data, task, &model.tokenizer, labels)?;
+        if dataset.labels.len() != model.labels.len() {
+            let (expected, found) = (model.labels.len(), dataset.labels.len());
+            let problem = format!("expected rows of the model's {expected} classes, found {found}");
+            return Err(Error::file(data, problem).into());
+        }
+        Ok(dataset)
+    }
+}
+
+/// Longest sequence where nothing says otherwise, in tokens.
+const MAX_LENGTH: usize = 512;

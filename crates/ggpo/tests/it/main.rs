@@ -1,0 +1,12 @@
+//! The program, from outside.
+//!
+//! One program for all files: every test program is linked on its own, which
+//! takes longer than most tests.
+
+#[path = "../../../ggpo-train/tests/it/common.rs"]
+mod common;
+mod fetch;
+mod levels;
+mod program;
+mod refusals;
+mod runner;
