@@ -119,7 +119,7 @@ fn minus_two_ln(word: u32) -> f32 {
     // Pairs of coefficients, then pairs of pairs: a chain half as long as Horner's.
     let square = f * f;
     let p01 = 9.999_997_6e-1 * f - 2.0;
-    let p23 = 5.000_414_8e-1 * f - 6.666_837_3e-1;
+    let p23 = 5.000_415e-1 * f - 6.666_837_3e-1;
     let p45 = 3.312_478_7e-1 * f - 3.991_366_6e-1;
     let p67 = 2.873_368_6e-1 * f - 2.990_453_2e-1;
     let p8 = -1.744_471_2e-1 * square;
