@@ -30,7 +30,7 @@ pub fn page(study: &Study, command: &str, stem: &str) -> String {
     let machine = &study.machine;
     _ = writeln!(
         text,
-        "* {}, {} threads, {}\n* ggpo-train {}\n\n{METHOD}",
+        "* {}, {} threads, {}\n* ggpo {}\n\n{METHOD}",
         machine.processor, machine.threads, machine.system, study.version
     );
     if has_figure(study) {
