@@ -9,6 +9,7 @@ use std::arch::x86_64::{
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
 
 use super::Left;
+#[cfg(target_arch = "x86_64")]
 use crate::simd::{Level, level};
 
 /// Packs `b` (k x n) in panels of `columns` columns: panel after panel, each
