@@ -27,7 +27,7 @@ pub fn multiply_add_rate(level: Level) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// The same rate in each of so many bursts of about a millisecond. That of the
+/// The same rate in each of `bursts` bursts of about a millisecond. That of the
 /// fastest says what the processor can do; their median says what it does, beside
 /// whatever else keeps it busy.
 ///

@@ -82,8 +82,8 @@ pub struct Contender {
 }
 
 impl Contender {
-    /// Our own LoRA steps of a shape on so many rows of so many tokens, in single
-    /// precision.
+    /// Our own LoRA steps of a shape, in single precision, on `batch` rows of `seq`
+    /// tokens.
     pub const fn lora(shape: Shape, [batch, seq]: [usize; 2]) -> Self {
         Contender {
             engine: Engine::Ggpo,
@@ -142,7 +142,7 @@ impl Contender {
         format!("{engine}, {method}, {threads}{base}")
     }
 
-    /// What was wanting where this process does not take part.
+    /// What must be given for this process to take part.
     pub fn missing(&self) -> &'static str {
         match self.engine {
             Engine::Torch => "--against torch",
@@ -150,8 +150,7 @@ impl Contender {
         }
     }
 
-    /// Its steps at a level, of which there will be so many; `file` holds the
-    /// quantised weights.
+    /// A job of `steps` steps at a level; `file` holds the quantised weights.
     pub fn job(&self, level: Level, file: Option<PathBuf>, steps: u32, profile: bool) -> Job {
         Job {
             shape: self.shape,

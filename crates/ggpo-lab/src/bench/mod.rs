@@ -161,7 +161,7 @@ pub fn bench(
     Ok(records)
 }
 
-/// Peak of so many threads, in floating-point operations per second, that bounds
+/// Peak of `threads` threads, in floating-point operations per second, that bounds
 /// the products of a level; see [`level_of_peak`].
 ///
 /// # Errors

@@ -89,7 +89,7 @@ impl Products {
         ratios.min_by(|a, b| a.0.total_cmp(&b.0))
     }
 
-    /// Measures them at a level, on so many threads, with the command that runs
+    /// Measures them at a level, on `threads` threads, with the command that runs
     /// `cargo bench` of them. `separate` is where cargo builds what is to be held
     /// back to a level.
     ///

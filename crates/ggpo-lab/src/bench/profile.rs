@@ -18,7 +18,7 @@ pub struct ProfileRow {
     pub share: f64,
 }
 
-/// The mean of so many steps, the longest first. In the forward phase an operation
+/// The mean over `steps` steps, the longest first. In the forward phase an operation
 /// counts from the tape's entry before; see
 /// [`Tape::start_timing`](ggpo_autograd::Tape::start_timing).
 pub fn profile(timing: &Stopwatch, steps: u32) -> Vec<ProfileRow> {

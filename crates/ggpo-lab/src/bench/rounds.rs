@@ -13,7 +13,7 @@ use crate::statistics::{median, quantile};
 const BURSTS: usize = 25;
 /// A probe below this share of the fastest shows a machine that is not quiet.
 const QUIET: f64 = 0.9;
-/// A turn lasts at least so many milliseconds: short steps follow each other, as
+/// The shortest turn in milliseconds: short steps follow each other, as
 /// they do in training, and do not find every cache full of another process.
 pub(super) const TURN_MS: f64 = 100.0;
 
@@ -119,7 +119,7 @@ impl Rounds {
         })
     }
 
-    /// Rate of one side whose step does so many operations, as a share of the
+    /// Rate of one side, `flops_per_step` operations over its time, as a share of the
     /// faster of the probes before and after the step; `None` if there is no round.
     pub fn rate_of_peak(&self, side: usize, flops_per_step: f64) -> Option<Spread> {
         self.spread(side, side, |round| {
@@ -175,7 +175,7 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Of these processes at a level, with probes on so many threads.
+    /// Of these processes at a level, with probes on `threads` threads.
     ///
     /// # Errors
     /// If the threads cannot be had.

@@ -77,7 +77,7 @@ impl Side {
         time.ok_or_else(|| self.unexpected("the milliseconds of a step", &answer))
     }
 
-    /// Has one step done after the other until they have taken so many
+    /// Has one step done after the other until they have taken `at_least`
     /// milliseconds together, and returns the median of their times.
     ///
     /// # Errors

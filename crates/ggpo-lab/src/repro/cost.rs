@@ -75,7 +75,7 @@ pub(super) fn measure(
     Ok(cost)
 }
 
-/// Runs so many steps of a run and writes nothing.
+/// Runs `steps` steps of a run and writes nothing.
 ///
 /// # Errors
 /// As a run's.

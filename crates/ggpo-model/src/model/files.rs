@@ -46,7 +46,7 @@ impl Model {
         }
     }
 
-    /// Whether files hold this parameter turned round, as in x out.
+    /// Whether files hold this parameter transposed, as in x out.
     pub(crate) fn stores_transposed(&self, name: &str) -> bool {
         match &self.body {
             Body::Gpt2(config) => config.stores_transposed(name),

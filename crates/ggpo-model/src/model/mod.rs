@@ -61,7 +61,7 @@ pub enum Body {
 /// What a model predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
-    /// One of so many classes per sequence.
+    /// One class per sequence, out of this number of classes.
     Classes(usize),
     /// One number per sequence.
     Value,

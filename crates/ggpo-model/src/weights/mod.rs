@@ -107,7 +107,7 @@ fn current_name(name: &str) -> String {
     name.to_owned()
 }
 
-/// Reads a tensor as a parameter of the model, turned round where the family
+/// Reads a tensor as a parameter of the model, transposed where the family
 /// stores a weight in x out.
 fn read_parameter<T: Scalar>(
     stored: &Stored,

@@ -206,7 +206,7 @@ impl StoredFile {
     }
 }
 
-/// What is wrong with a file of so many bytes.
+/// What is wrong with a file of this length in bytes.
 fn problem(length: usize, error: &SafeTensorError) -> String {
     let found = match error {
         _ if length == 0 => "an empty file".to_owned(),

@@ -13,7 +13,7 @@ use crate::parameters::Parameters;
 /// The parameters of a model, fully trained or merged, under the names and in
 /// the layouts that Transformers expects in `model.safetensors`: the names are
 /// the model's own, and a weight that the family stores in x out (GPT-2) is
-/// turned round.
+/// transposed.
 pub fn stored_tensors<T: Scalar>(
     model: &Model,
     parameters: &Parameters<T>,

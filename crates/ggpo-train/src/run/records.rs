@@ -76,7 +76,7 @@ impl Records {
         self.write(Line::Step(report.clone()))
     }
 
-    /// Appends the validation scores after so many steps.
+    /// Appends the validation scores after a number of steps.
     pub(super) fn write_evaluation(&mut self, step: u32, validation: &Scores) -> Result<()> {
         let validation = validation.clone();
         self.write(Line::Evaluation { step, validation })?;

@@ -54,7 +54,7 @@ pub(crate) struct Canvas<'a> {
     area: DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
 }
 
-/// A drawing of so many pixels, as SVG.
+/// A drawing of the given size in pixels, as SVG.
 pub(crate) fn draw(width: f64, height: f64, paint: impl FnOnce(&Canvas<'_>)) -> String {
     let mut svg = String::new();
     let size = (units(width) as u32, units(height) as u32);

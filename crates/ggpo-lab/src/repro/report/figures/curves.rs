@@ -155,7 +155,7 @@ fn heights(series: &[Series]) -> Vec<f64> {
     series.iter().flat_map(Series::heights).collect()
 }
 
-/// The smoothed training loss after so many steps.
+/// The smoothed training loss over the number of steps.
 fn loss_course(outcome: &Outcome, run: &Finished) -> Vec<(f64, f64)> {
     let losses = smoothed(outcome, &run.result.losses);
     (1..)

@@ -144,7 +144,7 @@ impl Panel {
     }
 }
 
-/// Height of a legend of these names over so many pixels.
+/// Height of a legend of these names in a figure of the given width.
 pub(crate) fn legend_height(names: &[(String, Color)], width: f64) -> f64 {
     let rows = legend_places(names, width)
         .last()

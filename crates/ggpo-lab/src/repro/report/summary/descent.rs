@@ -29,7 +29,7 @@ pub(crate) struct SweepPoint {
     pub(crate) test_loss: Sample,
     /// Test error by seed.
     pub(crate) test_by_seed: Vec<(u64, f64)>,
-    /// Runs whose loss was lost.
+    /// Runs that diverged.
     pub(crate) diverged: usize,
 }
 
@@ -175,7 +175,7 @@ pub(crate) struct BumpRow {
     pub(crate) length: Sample,
     /// Runs whose loss came below its lowest value before the rise again.
     pub(crate) recovered: usize,
-    /// Runs whose loss was lost.
+    /// Runs that diverged.
     pub(crate) diverged: usize,
     /// Differences of the height to the reference; absent for the reference
     /// and without it.

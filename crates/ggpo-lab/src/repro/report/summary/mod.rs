@@ -87,7 +87,7 @@ pub(super) struct MethodSummary {
     pub(super) test_loss: Sample,
     /// The differences to the reference; absent for the reference itself.
     pub(super) comparison: Option<Comparison>,
-    /// Runs whose loss was lost.
+    /// Runs that diverged.
     pub(super) diverged: usize,
     /// Numbers that are trained.
     pub(super) trained_parameters: Option<usize>,
@@ -182,7 +182,7 @@ fn summarise(
     }
 }
 
-/// Runs whose loss was lost.
+/// Runs that diverged.
 fn diverged<'a>(runs: impl Iterator<Item = &'a Finished>) -> usize {
     runs.filter(|run| run.result.diverged_at.is_some()).count()
 }

@@ -28,7 +28,7 @@ pub(crate) struct PeerRow {
     pub(crate) ours: Sample,
     /// Theirs, one per seed.
     pub(crate) theirs: Sample,
-    /// Runs of ours and of theirs whose loss was lost.
+    /// Runs of ours and of theirs that diverged.
     pub(crate) diverged: [usize; 2],
     /// Ours less theirs; absent with fewer than two seeds on a side.
     pub(crate) comparison: Option<Welch>,
