@@ -9,3 +9,4 @@ mod laws;
 mod norms;
 mod peft;
 mod perturbation;
+mod theory;
