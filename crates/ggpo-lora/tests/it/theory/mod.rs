@@ -12,6 +12,7 @@
 //! [`ROUNDING`] times the largest term of a sum is allowed. Only `toy` follows
 //! whole runs, and says what their sampling errors are.
 
+mod factors;
 mod layers;
 mod logistic;
 mod one_layer;
