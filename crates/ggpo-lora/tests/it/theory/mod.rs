@@ -18,6 +18,7 @@ mod logistic;
 mod one_layer;
 mod ridge;
 mod rig;
+mod toy;
 
 use ndarray::{Array1, Array2};
 use proptest::prelude::*;
