@@ -16,6 +16,24 @@ pub enum LoraError {
         /// The value given.
         found: String,
     },
+    /// A matrix has no singular values or no orthonormal basis.
+    #[error("the matrix of {rows} x {columns} cannot be decomposed: {reason}")]
+    Decomposition {
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        columns: usize,
+        /// What is wrong with it, as a clause.
+        reason: &'static str,
+    },
+    /// Parts of a method that do not go together.
+    #[error("{pair} is not defined: {reason}")]
+    Undefined {
+        /// The parts.
+        pair: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// The rank does not fit the layer.
     #[error(
         "rank {rank} does not fit a layer of {rows} x {columns}: it must be from 1 to {}",
@@ -45,8 +63,8 @@ pub enum LoraError {
         /// Some of the names there are, as a clause.
         available: String,
     },
-    /// A saved state of the noise does not fit.
-    #[error("the saved state of the noise is not usable: {reason}")]
+    /// A saved state of a perturbation or of the adapters does not fit.
+    #[error("the saved state of the method is not usable: {reason}")]
     State {
         /// What is wrong with it.
         reason: String,

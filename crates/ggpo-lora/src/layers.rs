@@ -1,21 +1,39 @@
 //! The only thing the perturbations see of a model.
 
-use ggpo_tensor::WeightView;
+use std::borrow::Cow;
+
+use ggpo_tensor::{Scalar, WeightView};
 use ndarray::ArrayView2;
 
+use crate::adapter::Magnitude;
+
 /// The adapted linear layers of a model, in a fixed order.
-pub trait AdaptedLayers<T> {
+///
+/// The gradients are those of the loss before clipping, averaged over the
+/// micro-batches of the last step; before the first step there are none.
+pub trait AdaptedLayers<T: Scalar> {
     /// Number of adapted layers.
     fn count(&self) -> usize;
 
     /// The layer at `index`, which is below [`count`](Self::count).
     fn layer(&self, index: usize) -> LayerView<'_, T>;
+
+    /// What is trained in the layer at `index`, in a fixed order: A and B, unless the
+    /// adapter has other factors.
+    fn factors(&self, index: usize) -> Vec<FactorView<'_, T>> {
+        let layer = self.layer(index);
+        [layer.grad_a, layer.grad_b]
+            .map(|gradient| FactorView {
+                gradient: gradient.map(|gradient| Cow::Owned(gradient.iter().copied().collect())),
+                momentum: None,
+            })
+            .into()
+    }
 }
 
-/// One adapted layer `W' = W + s B A`, and the gradients of the previous step.
+/// One adapted layer, `W' = W + s B A + U V`, and the gradients of the last step.
 ///
-/// The gradients are those of the loss before clipping, averaged over the
-/// micro-batches of the step; at the first step there are none.
+/// What acts in the layer is W', or W' with magnitudes m in place of its row norms.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerView<'a, T> {
     /// The frozen base weight W: m x n (out x in), dense or quantised.
@@ -26,11 +44,47 @@ pub struct LayerView<'a, T> {
     pub b: ArrayView2<'a, T>,
     /// The scaling s.
     pub scaling: T,
+    /// U (m x k) and V (k x n), which are not trained.
+    pub constant: Option<[ArrayView2<'a, T>; 2]>,
+    /// The magnitudes, and the norms that they replace.
+    pub magnitude: Option<&'a Magnitude<T>>,
     /// dA, the gradient of A: r x n.
     pub grad_a: Option<ArrayView2<'a, T>>,
     /// dB, the gradient of B: m x r.
     pub grad_b: Option<ArrayView2<'a, T>>,
-    /// G, the exact gradient of W': m x n. Read by
-    /// [`GradientEstimate::Exact`](crate::GradientEstimate::Exact) only.
+    /// G, the exact gradient of W': m x n. Read only by what
+    /// [asks for it](crate::Perturbation::reads).
     pub grad_merged: Option<ArrayView2<'a, T>>,
+}
+
+impl<'a, T> LayerView<'a, T> {
+    /// A layer `W + s B A`, nothing else known of it.
+    pub fn new(
+        weight: WeightView<'a, T>,
+        a: ArrayView2<'a, T>,
+        b: ArrayView2<'a, T>,
+        scaling: T,
+    ) -> Self {
+        LayerView {
+            weight,
+            a,
+            b,
+            scaling,
+            constant: None,
+            magnitude: None,
+            grad_a: None,
+            grad_b: None,
+            grad_merged: None,
+        }
+    }
+}
+
+/// A trained factor, its elements in one row.
+#[derive(Clone, Debug)]
+pub struct FactorView<'a, T: Clone> {
+    /// The gradient of the last step.
+    pub gradient: Option<Cow<'a, [T]>>,
+    /// The optimiser's running mean of the gradients: the first moment of AdamW. None
+    /// before the first step.
+    pub momentum: Option<Cow<'a, [T]>>,
 }

@@ -84,24 +84,31 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod adapter;
-mod config;
+pub mod adapter;
 mod error;
-mod gaussian;
-mod ggpo;
+pub mod init;
 mod layers;
+pub mod lora_plus;
+pub mod method;
 mod norms;
 pub mod peft;
+pub mod perturbation;
+mod state;
 mod targets;
 
-pub use adapter::Adapter;
-pub use config::{LoraConfig, ScalingRule};
-pub use error::LoraError;
-pub use gaussian::GaussianRows;
-pub use ggpo::{
-    Ggpo, GgpoConfig, GgpoForm, GgpoState, GradientEstimate, NoiseKind, NoiseSpread,
-    NoiseStatistics, SigmaSchedule,
+pub use adapter::lora::Lora;
+pub use adapter::{
+    Acting, ActingGradients, Adapter, Adapters, LoraConfig, Magnitude, ScalingRule, find_factor,
+    parameter_name,
 };
-pub use layers::{AdaptedLayers, LayerView};
+pub use error::LoraError;
+pub use layers::{AdaptedLayers, FactorView, LayerView};
+pub use method::{AdapterKind, MethodConfig};
 pub use norms::{adapter_gradient_row_norms_squared, merged_row_norms_squared, row_norms_squared};
+pub use perturbation::ggpo::{
+    GaussianRows, Ggpo, GgpoConfig, GgpoForm, GradientEstimate, NoiseGradient, NoiseKind,
+    NoiseSpread, SigmaSchedule,
+};
+pub use perturbation::{Perturbation, PerturbationConfig};
+pub use state::{NoiseStatistics, State};
 pub use targets::Targets;

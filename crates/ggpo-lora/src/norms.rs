@@ -24,6 +24,9 @@ pub fn row_norms_squared<'a, T: Scalar>(matrix: impl Into<WeightView<'a, T>>) ->
 /// O((m + n) r^2); nothing larger than m x r is formed, but for a panel of the
 /// rows of a quantised W at a time. Results that rounding makes negative are 0.
 ///
+/// With a constant term, `s B A + U V` stands in place of `s B A`: it is the product
+/// of `[s B, U]` and `[A; V]`.
+///
 /// # Panics
 /// If the shapes do not fit.
 pub fn merged_row_norms_squared<T: Scalar>(
@@ -32,6 +35,13 @@ pub fn merged_row_norms_squared<T: Scalar>(
 ) -> Vec<T> {
     let m = layer.weight.nrows();
     assert_eq!(weight_norms_squared.len(), m, "one norm for each row of W");
+    if let Some([u, v]) = layer.constant {
+        let scaled = layer.b.map(|&b| layer.scaling * b);
+        let up = concatenate(Axis(1), &[scaled.view(), u]).expect("U has the rows of B");
+        let down = concatenate(Axis(0), &[layer.a, v]).expect("V has the columns of A");
+        let all = LayerView::new(layer.weight.reborrow(), down.view(), up.view(), T::ONE);
+        return merged_row_norms_squared(weight_norms_squared, &all);
+    }
     let cross = weight_times_a_transposed(layer);
     let products = product_row_norms_squared(layer.b, layer.a);
     let s = layer.scaling;

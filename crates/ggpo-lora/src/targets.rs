@@ -3,6 +3,7 @@
 use std::fmt;
 
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::LoraError;
@@ -13,7 +14,7 @@ const NAMES_SHOWN: usize = 8;
 /// A choice of modules by name, by the rule of the PEFT library.
 ///
 /// In a file, a list of strings or one string.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a list of module names or one pattern")]
 pub enum Targets {
     /// Modules whose name equals an entry or ends with "." and an entry.

@@ -53,11 +53,14 @@ fn layers(criterion: &mut Criterion) {
         let [w, b, a] = [(outputs, inputs), (outputs, RANK), (RANK, inputs)];
         let [w, b, a] = [w, b, a].map(|(rows, columns)| normal(rows, columns));
         let acting = ActingWeight {
-            low_rank: Some(LowRank {
-                scaling: 2.0,
-                b: b.view(),
-                a: a.view(),
-            }),
+            low_rank: [
+                Some(LowRank {
+                    scaling: 2.0,
+                    b: b.view(),
+                    a: a.view(),
+                }),
+                None,
+            ],
             ..ActingWeight::from(WeightView::Dense(w.view()))
         };
         let mut narrow = [(); TURNS].map(|()| normal(tokens, inputs));

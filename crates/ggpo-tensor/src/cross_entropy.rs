@@ -250,7 +250,9 @@ impl<T: Scalar> Head<'_, T> {
         let (words, width) = self.weight.dim();
         let mut scratch = match self.weight {
             WeightView::Dense(_) => Array2::default((0, width)),
-            WeightView::Quantized(_) => Array2::default((self.block_rows(), width)),
+            WeightView::Quantized(_) | WeightView::Zero(..) => {
+                Array2::default((self.block_rows(), width))
+            }
         };
         for first in (0..words).step_by(BLOCK_ROWS) {
             let rows = BLOCK_ROWS.min(words - first);

@@ -31,6 +31,13 @@ pub trait RowPerturbation<T>: Debug + Send + Sync {
     fn in_backward(&self) -> bool {
         true
     }
+
+    /// Factors f of the rows, length m, if the noise follows the weight in the
+    /// gradient: the gradient of row i of W' then gains `f_i <eps_i, G_i> W'_i`.
+    /// Without them the noise counts as a constant.
+    fn weight_factors(&self) -> Option<&[T]> {
+        None
+    }
 }
 
 /// Rows of the other operand up to which the product goes by panels of the
@@ -70,8 +77,9 @@ pub struct LowRank<'a, T> {
 pub struct ActingWeight<'a, T> {
     /// W.
     pub weight: WeightView<'a, T>,
-    /// `s B A`.
-    pub low_rank: Option<LowRank<'a, T>>,
+    /// `s B A`: an adapter, and beside it what an initialisation took off or a
+    /// perturbation moved.
+    pub low_rank: [Option<LowRank<'a, T>>; 2],
     /// eps.
     pub noise: Option<&'a dyn RowPerturbation<T>>,
 }
@@ -80,7 +88,7 @@ impl<'a, T> From<WeightView<'a, T>> for ActingWeight<'a, T> {
     fn from(weight: WeightView<'a, T>) -> Self {
         ActingWeight {
             weight,
-            low_rank: None,
+            low_rank: [None, None],
             noise: None,
         }
     }
@@ -122,9 +130,10 @@ impl<T: Scalar> ActingWeight<'_, T> {
             Some(weight) => gemm(T::ONE, x, weight.reversed_axes(), beta, out.view_mut()),
             None => self.few_times_transposed(x, beta, out.view_mut()),
         }
-        if let Some(LowRank { scaling, b, a }) = self.low_rank {
+        for LowRank { scaling, b, a } in self.low_rank.into_iter().flatten() {
             let hidden = matmul_nt(x, a);
-            gemm(scaling, hidden.view(), b.reversed_axes(), T::ONE, out);
+            let b = b.reversed_axes();
+            gemm(scaling, hidden.view(), b, T::ONE, out.view_mut());
         }
     }
 
@@ -154,10 +163,23 @@ impl<T: Scalar> ActingWeight<'_, T> {
             Some(weight) => gemm(T::ONE, y, weight, beta, out.view_mut()),
             None => self.few_times(y, beta, out.view_mut()),
         }
-        if let Some(LowRank { scaling, b, a }) = self.low_rank {
+        for LowRank { scaling, b, a } in self.low_rank.into_iter().flatten() {
             let hidden = matmul(y, b);
-            gemm(scaling, hidden.view(), a, T::ONE, out);
+            gemm(scaling, hidden.view(), a, T::ONE, out.view_mut());
         }
+    }
+
+    /// The weight as a whole, m x n: for merging, and for what is looked at once.
+    pub fn to_dense(&self) -> Array2<T> {
+        let (m, n) = self.weight.dim();
+        let mut dense = Array2::from_elem((m, n), T::ZERO);
+        let rows = rows_of_a_piece(n);
+        dense
+            .axis_chunks_iter_mut(Axis(0), rows)
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(piece, panel)| self.fill(piece * rows, panel));
+        dense
     }
 
     /// The weight, if a product can read it where it is.
@@ -236,7 +258,7 @@ impl<T: Scalar> ActingWeight<'_, T> {
     /// Writes the rows from number `first` on to `rows`.
     fn fill(&self, first: usize, mut rows: ArrayViewMut2<'_, T>) {
         self.weight.fill(first, rows.view_mut());
-        if let Some(LowRank { scaling, b, a }) = self.low_rank {
+        for LowRank { scaling, b, a } in self.low_rank.into_iter().flatten() {
             let b = b.slice(s![first..first + rows.nrows(), ..]);
             T::gemm_serial(scaling, b, a, T::ONE, rows.view_mut());
         }

@@ -12,6 +12,8 @@ pub enum WeightView<'a, T> {
     Dense(ArrayView2<'a, T>),
     /// Blocks are in memory, and elements are made when they are needed.
     Quantized(&'a QuantizedMatrix),
+    /// Every element is 0, and nothing is in memory: m and n.
+    Zero(usize, usize),
 }
 
 impl<'a, T> From<ArrayView2<'a, T>> for WeightView<'a, T> {
@@ -37,6 +39,17 @@ impl<T: Scalar> WeightView<'_, T> {
         match self {
             WeightView::Dense(matrix) => matrix.dim(),
             WeightView::Quantized(matrix) => matrix.dim(),
+            WeightView::Zero(m, n) => (*m, *n),
+        }
+    }
+
+    /// The same view for a shorter time, as for
+    /// [`ArrayView2::reborrow`](ndarray::ArrayView2::reborrow).
+    pub fn reborrow(&self) -> WeightView<'_, T> {
+        match self {
+            WeightView::Dense(matrix) => WeightView::Dense(matrix.view()),
+            WeightView::Quantized(matrix) => WeightView::Quantized(matrix),
+            WeightView::Zero(m, n) => WeightView::Zero(*m, *n),
         }
     }
 
@@ -58,6 +71,7 @@ impl<T: Scalar> WeightView<'_, T> {
         match self {
             WeightView::Dense(matrix) => matrix.select(Axis(0), indices),
             WeightView::Quantized(matrix) => matrix.rows(indices),
+            WeightView::Zero(_, n) => Array2::from_elem((indices.len(), *n), T::ZERO),
         }
     }
 
@@ -95,6 +109,7 @@ impl<T: Scalar> WeightView<'_, T> {
                 panel.assign(&matrix.slice(s![rows, ..]));
             }
             WeightView::Quantized(matrix) => matrix.dequantize_rows(first, panel),
+            WeightView::Zero(..) => panel.fill(T::ZERO),
         }
     }
 }

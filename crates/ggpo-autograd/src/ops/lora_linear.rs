@@ -1,21 +1,30 @@
-//! `y = x (W + eps)ᵀ + b + s d(x) Aᵀ Bᵀ`: a linear layer with a low-rank
-//! path, and noise on the rows of its weight.
+//! `y = x (W + U V + eps)ᵀ + b + s d(x) Aᵀ Bᵀ`: a linear layer with a low-rank
+//! path, a constant term of low rank and noise on the rows of its weight.
 //!
-//! W is m x n, A r x n, B m x r, s the scaling, d dropout on the low-rank path.
-//! Without dropout, which is the usual case, the three act as one weight,
-//! `W + s B A + eps`, in one product forward and one backward; with it, the
-//! low-rank path is calculated beside the weight. The sum is made in scratch
-//! memory, once here and once in the backward pass, and so are the numbers of a
-//! quantised W, which is only read. With `h = d(x) Aᵀ` and `g = s dy B`:
+//! W is m x n, A r x n, B m x r, s the scaling, d dropout on the low-rank path,
+//! U m x k and V k x n. Without dropout, which is the usual case, all of them act
+//! as one weight, `W' + eps` with `W' = W + s B A + U V`, in one product forward
+//! and one backward; with it, the low-rank path is calculated beside the weight.
+//! The sum is made in scratch memory, once here and once in the backward pass, and
+//! so are the numbers of a quantised W, which is only read. With `h = d(x) Aᵀ` and
+//! `g = s dy B`:
 //!
 //! ```text
-//! dx = dy (W + eps) + d(g A)      dA = gᵀ d(x)      dB = s dyᵀ h
-//! dW = dyᵀ x                      db = sum of the rows of dy
+//! dx = dy (W + U V + eps) + d(g A)      dA = gᵀ d(x)      dB = s dyᵀ h
+//! dW = dyᵀ x                            db = sum of the rows of dy
 //! ```
 //!
-//! `dW` is also the exact gradient G of the merged weight `W' = W + s B A`
-//! (without dropout); it is calculated only if W is a leaf, never if W is
-//! quantised.
+//! `dW` is also the exact gradient G of the merged weight W' (without dropout); it
+//! is calculated only if W is a leaf, never if W is quantised.
+//!
+//! The noise counts as a constant, unless it has
+//! [`weight_factors`](RowPerturbation::weight_factors) f. Then G of row i gains
+//! `c_i W'_i`, with `c_i = f_i <eps_i, G_i>` and
+//! `<eps_i, G_i> = sum over tokens t of dy_ti (x epsᵀ)_ti`, hence
+//!
+//! ```text
+//! dA += s (diag(c) B)ᵀ W'      dB += s diag(c) W' Aᵀ      dW += diag(c) W'
+//! ```
 
 use std::sync::Arc;
 
@@ -23,8 +32,8 @@ use ggpo_tensor::dropout::Dropout;
 use ggpo_tensor::parallel::{zeros, zip_update};
 use ggpo_tensor::reduce::sum_rows;
 use ggpo_tensor::{
-    ActingWeight, LowRank, RowPerturbation, Scalar, Tensor, gemm, matmul, matmul_nt, matmul_tn,
-    tensor, view2,
+    ActingWeight, LowRank, RowPerturbation, Scalar, Start, Tensor, WeightView, gemm, matmul,
+    matmul_nt, matmul_tn, tensor, view2,
 };
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
@@ -41,6 +50,8 @@ pub struct LoraPath<T> {
     pub scaling: T,
     /// Dropout on the input of the low-rank path.
     pub dropout: Option<Dropout>,
+    /// A constant term `U V` of the weight: U m x k, V k x n.
+    pub constant: Option<[Tensor<T>; 2]>,
     /// Noise on the rows of the weight.
     pub noise: Option<Arc<dyn RowPerturbation<T>>>,
 }
@@ -73,8 +84,13 @@ impl<T: Scalar> LoraPath<T> {
             b: view2(b),
             a: view2(a),
         };
+        let constant = self.constant.as_ref().map(|[u, v]| LowRank {
+            scaling: T::ONE,
+            b: view2(u),
+            a: view2(v),
+        });
         ActingWeight {
-            low_rank: self.dropout.is_none().then_some(low_rank),
+            low_rank: [self.dropout.is_none().then_some(low_rank), constant],
             noise: self.noise.as_deref(),
             ..weight.into()
         }
@@ -96,14 +112,38 @@ impl<T: Scalar> Operation<T> for LoraLinear<T> {
         } = *self;
         let dy = view2(&gradient);
         let x = x.into_value();
-        let dw = needed[1].then(|| shared(matmul_tn(dy, view2(&x))));
-        let [da, db] = match needed[2] || needed[3] {
-            true => {
-                let x = path.dropped(&x);
-                factor_gradients(dy, view2(&x), view2(&a), view2(&b), path.scaling)
-                    .map(|gradient| Some(shared(gradient)))
+        let mut dw = needed[1].then(|| matmul_tn(dy, view2(&x)));
+        let mut factors = (needed[2] || needed[3]).then(|| {
+            let x = path.dropped(&x);
+            factor_gradients(dy, view2(&x), view2(&a), view2(&b), path.scaling)
+        });
+        if let Some(noise) = &path.noise
+            && let Some(row_factors) = noise.weight_factors()
+        {
+            let merged = ActingWeight {
+                noise: None,
+                ..path.acting(weight.view(), &a, &b)
+            };
+            let inner = noise_times_gradient(noise.as_ref(), view2(&x), dy);
+            let c: Vec<T> = inner
+                .iter()
+                .zip(row_factors)
+                .map(|(&e, &f)| e * f)
+                .collect();
+            if let Some([da, db]) = &mut factors {
+                add_weight_term(merged, &c, path.scaling, [da, db], [&a, &b]);
             }
-            false => [None, None],
+            if let Some(dw) = &mut dw {
+                let weight = merged.to_dense();
+                for ((mut dw, w), &c) in dw.outer_iter_mut().zip(weight.outer_iter()).zip(&c) {
+                    dw.zip_mut_with(&w, |dw, &w| *dw += c * w);
+                }
+            }
+        }
+        let dw = dw.map(shared);
+        let [da, db] = match factors {
+            Some(gradients) => gradients.map(|gradient| Some(shared(gradient))),
+            None => [None, None],
         };
         // The gradient of x takes as much memory as x: that is free from here on.
         let shape = x.shape().to_vec();
@@ -170,6 +210,44 @@ fn factor_gradients<T: Scalar>(
         db_t += &b_t;
     }
     [da, db_t.t().as_standard_layout().into_owned()]
+}
+
+/// `<eps_i, G_i> = sum over tokens t of dy_ti (x epsᵀ)_ti` for `G = dyᵀ x`: length
+/// m.
+fn noise_times_gradient<T: Scalar>(
+    noise: &dyn RowPerturbation<T>,
+    x: ArrayView2<'_, T>,
+    dy: ArrayView2<'_, T>,
+) -> Vec<T> {
+    let noise = ActingWeight {
+        noise: Some(noise),
+        ..WeightView::Zero(dy.ncols(), x.ncols()).into()
+    };
+    let mut through_noise = Array2::from_elem(dy.raw_dim(), T::ZERO);
+    noise.times_transposed(x, Start::Scaled(T::ZERO), through_noise.view_mut());
+    through_noise.zip_mut_with(&dy, |z, &dy| *z *= dy);
+    sum_rows(through_noise.view())
+}
+
+/// `dA += s (diag(c) B)ᵀ W'` and `dB += s diag(c) W' Aᵀ`.
+fn add_weight_term<T: Scalar>(
+    merged: ActingWeight<'_, T>,
+    c: &[T],
+    scaling: T,
+    [da, db]: [&mut Array2<T>; 2],
+    [a, b]: [&Tensor<T>; 2],
+) {
+    let mut cb = view2(b).to_owned();
+    let mut sca = Array2::from_elem((a.shape()[0], b.shape()[0]), T::ZERO);
+    for (mut row, &c) in cb.outer_iter_mut().zip(c) {
+        row.map_inplace(|b| *b *= scaling * c);
+    }
+    let cb_t = cb.t().as_standard_layout().into_owned();
+    merged.times(cb_t.view(), T::ONE, da.view_mut());
+    merged.times_transposed(view2(a), Start::Scaled(T::ZERO), sca.view_mut());
+    for ((mut row, image), &c) in db.outer_iter_mut().zip(sca.columns()).zip(c) {
+        row.zip_mut_with(&image, |db, &image| *db += scaling * c * image);
+    }
 }
 
 fn shared<T: Scalar>(matrix: Array2<T>) -> Tensor<T> {
@@ -248,10 +326,41 @@ mod tests {
         }
     }
 
+    /// Noise `sqrt(||W'_i||^2 + 1) z` that follows its weight in the gradient.
+    #[derive(Debug)]
+    struct Following {
+        eps: Tensor<f64>,
+        factors: Vec<f64>,
+    }
+
+    impl Following {
+        fn new(merged: &Array2<f64>, z: &Tensor<f64>) -> Self {
+            let squares: Vec<f64> = merged.outer_iter().map(|w| w.dot(&w) + 1.0).collect();
+            let mut eps = z.clone();
+            for (mut row, square) in eps.outer_iter_mut().zip(&squares) {
+                row.map_inplace(|z| *z *= square.sqrt());
+            }
+            let factors = squares.iter().map(|square| 1.0 / square).collect();
+            Following { eps, factors }
+        }
+    }
+
+    impl RowPerturbation<f64> for Following {
+        fn add_rows(&self, first_row: usize, mut panel: ArrayViewMut2<'_, f64>) {
+            let rows = first_row..first_row + panel.nrows();
+            panel += &view2(&self.eps).slice(s![rows, ..]);
+        }
+
+        fn weight_factors(&self) -> Option<&[f64]> {
+            Some(&self.factors)
+        }
+    }
+
     fn path(noise: Option<Tensor<f64>>, dropout: Option<Dropout>) -> LoraPath<f64> {
         LoraPath {
             scaling: 1.7,
             dropout,
+            constant: None,
             noise: noise.map(|eps| Arc::new(Given(eps)) as Arc<dyn RowPerturbation<f64>>),
         }
     }
@@ -260,7 +369,7 @@ mod tests {
         #[test]
         fn lora_linear_agrees_with_differences(
             rows in 1..4usize, n in 1..6usize, m in 1..6usize, r in 1..3usize,
-            noisy: bool, dropped: bool, seed: u64,
+            noisy: bool, dropped: bool, moved: bool, seed: u64,
         ) {
             let inputs = [
                 normal(seed, &[2, rows, n]),
@@ -272,8 +381,39 @@ mod tests {
             let noise = noisy.then(|| normal(seed ^ 5, &[m, n]));
             let dropout =
                 dropped.then(|| Dropout::new(Stream::new(seed, Purpose::Dropout, 0, 0), 0.4));
+            let constant = moved.then(|| [normal(seed ^ 6, &[m, 3]), normal(seed ^ 7, &[3, n])]);
             gradcheck(&inputs, |_, v| {
-                lora_linear(&v[0], &v[1], Some(&v[2]), &v[3], &v[4], path(noise.clone(), dropout))
+                let path = LoraPath {
+                    constant: constant.clone(),
+                    ..path(noise.clone(), dropout)
+                };
+                lora_linear(&v[0], &v[1], Some(&v[2]), &v[3], &v[4], path)
+            })
+            .unwrap();
+        }
+
+        /// Noise whose deviation is differentiated, too.
+        #[test]
+        fn noise_that_follows_the_weight_agrees_with_differences(
+            rows in 1..4usize, n in 1..6usize, m in 1..6usize, r in 1..3usize, seed: u64,
+        ) {
+            let inputs = [
+                normal(seed, &[rows, n]),
+                normal(seed ^ 1, &[m, n]),
+                normal(seed ^ 3, &[r, n]),
+                normal(seed ^ 4, &[m, r]),
+            ];
+            let z = normal(seed ^ 5, &[m, n]);
+            let constant = [normal(seed ^ 6, &[m, 2]), normal(seed ^ 7, &[2, n])];
+            gradcheck(&inputs, |_, v| {
+                let [w, a, b] = [1, 2, 3].map(|input| view2(v[input].value()));
+                let merged = &w + &(1.7 * b.dot(&a)) + view2(&constant[0]).dot(&view2(&constant[1]));
+                let path = LoraPath {
+                    constant: Some(constant.clone()),
+                    noise: Some(Arc::new(Following::new(&merged, &z))),
+                    ..path(None, None)
+                };
+                lora_linear(&v[0], &v[1], None, &v[2], &v[3], path)
             })
             .unwrap();
         }

@@ -15,6 +15,7 @@ mod layer_norm;
 mod linear;
 mod linear_cross_entropy;
 mod lora_linear;
+mod magnitude;
 mod matmul;
 mod mean;
 mod mean_squared_error;
@@ -32,6 +33,7 @@ mod swiglu;
 mod tanh;
 mod transpose;
 mod weight;
+mod weight_noise;
 
 pub use add::add;
 pub use attention::attention;
@@ -45,6 +47,7 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use linear_cross_entropy::linear_cross_entropy;
 pub use lora_linear::{LoraPath, lora_linear};
+pub use magnitude::magnitude;
 pub use matmul::matmul;
 pub use mean::mean;
 pub use mean_squared_error::mean_squared_error;
@@ -62,6 +65,7 @@ pub use swiglu::swiglu;
 pub use tanh::tanh;
 pub use transpose::transpose;
 pub use weight::Weight;
+pub use weight_noise::weight_noise;
 
 #[cfg(test)]
 mod testing;

@@ -26,7 +26,7 @@ const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 
 /// All adapters of a model, with the modules that were trained as a whole.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PeftAdapter<T> {
+pub struct PeftAdapter<T: Scalar> {
     /// The configuration.
     pub config: PeftConfig,
     /// The adapters by the name of their module in the base model.
@@ -102,12 +102,12 @@ impl<T: Scalar> PeftAdapter<T> {
                     entries: names,
                 });
             }
-            let ranks = (adapter.a.shape()[0], adapter.b.shape()[1]);
-            if ranks != (rank, rank) {
-                return contradiction("the rank", rank.to_string(), format!("{ranks:?}"));
+            let found = adapter.rank();
+            if found != rank {
+                return contradiction("the rank", rank.to_string(), found.to_string());
             }
-            if adapter.scaling != T::from_f64(scaling) {
-                let found = adapter.scaling.value().to_string();
+            if adapter.scaling() != T::from_f64(scaling) {
+                let found = adapter.scaling().value().to_string();
                 return contradiction("the scaling", scaling.to_string(), found);
             }
             if adapter.dropout != config.lora_dropout {

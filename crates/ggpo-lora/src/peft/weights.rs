@@ -9,11 +9,10 @@ use safetensors::tensor::{TensorView, serialize};
 use safetensors::{Dtype, SafeTensors};
 
 use super::{PeftAdapter, PeftConfig};
-use crate::{Adapter, LoraError};
+use crate::adapter::lora;
+use crate::{Adapter, Lora, LoraError, parameter_name};
 
 const PREFIX: &str = "base_model.model.";
-const LORA_A: &str = ".lora_A.weight";
-const LORA_B: &str = ".lora_B.weight";
 
 /// Tensors by the name they have in the file.
 type Tensors<T> = BTreeMap<String, Tensor<T>>;
@@ -27,8 +26,8 @@ pub(super) fn parse<T: Scalar>(
     let mut tensors = read_tensors::<T>(path, bytes)?;
     let names = tensors.keys().filter_map(|key| {
         let name = key.strip_prefix(PREFIX)?;
-        let module = name.strip_suffix(LORA_A).or(name.strip_suffix(LORA_B))?;
-        Some(module.to_owned())
+        let module = name.strip_suffix(lora::A).or(name.strip_suffix(lora::B))?;
+        Some(module.strip_suffix('.')?.to_owned())
     });
     let modules: std::collections::BTreeSet<String> = names.collect();
     let mut adapters = BTreeMap::new();
@@ -56,7 +55,7 @@ pub(super) fn parse<T: Scalar>(
         tensor,
     };
     if adapters.is_empty() {
-        return Err(missing(format!("{PREFIX}*{LORA_A}")));
+        return Err(missing(format!("{PREFIX}*.{}", lora::A)));
     }
     match config.modules_to_save.as_deref() {
         Some([first, ..]) if saved_modules.is_empty() => {
@@ -78,8 +77,8 @@ fn take_adapter<T: Scalar>(
     module: &str,
 ) -> Result<Adapter<T>, LoraError> {
     let (rank, scaling) = config.rank_and_scaling(module)?;
-    let key_a = format!("{PREFIX}{module}{LORA_A}");
-    let key_b = format!("{PREFIX}{module}{LORA_B}");
+    let key = |factor| format!("{PREFIX}{}", parameter_name(module, factor));
+    let (key_a, key_b) = (key(lora::A), key(lora::B));
     if let Some(names) = config.unmatched_targets(module) {
         return Err(LoraError::UnexpectedTensor {
             path: path.to_owned(),
@@ -114,12 +113,12 @@ fn take_adapter<T: Scalar>(
         format!("[m, {rank}]"),
         |shape, rank| matches!(shape, [m, r] if *r == rank && *m > 0),
     )?;
-    Ok(Adapter {
+    let form = Lora {
         a,
         b,
         scaling: T::from_f64(scaling),
-        dropout: config.lora_dropout,
-    })
+    };
+    Ok(Adapter::new(form).with_dropout(config.lora_dropout))
 }
 
 fn read_tensors<T: Scalar>(path: &Path, bytes: &[u8]) -> Result<Tensors<T>, LoraError> {
@@ -180,16 +179,10 @@ pub(super) fn to_bytes<T: Scalar>(
 ) -> Result<Vec<u8>, LoraError> {
     let mut entries = Vec::new();
     for (module, adapter) in &adapter.adapters {
-        entries.push(entry(
-            path,
-            format!("{PREFIX}{module}{LORA_A}"),
-            &adapter.a,
-        )?);
-        entries.push(entry(
-            path,
-            format!("{PREFIX}{module}{LORA_B}"),
-            &adapter.b,
-        )?);
+        for (factor, value) in adapter.factors() {
+            let name = parameter_name(module, factor);
+            entries.push(entry(path, format!("{PREFIX}{name}"), value)?);
+        }
     }
     for (name, tensor) in &adapter.saved_modules {
         entries.push(entry(path, format!("{PREFIX}{name}"), tensor)?);

@@ -217,9 +217,13 @@ fn products_see_the_weight_that_acts() {
     for tokens in [7, 60] {
         let (x, y) = (matrix(tokens, n, 0.2), matrix(tokens, m, 0.3));
         let (before, before_back) = (matrix(tokens, m, 0.4), matrix(tokens, n, 0.5));
-        for weight in [WeightView::from(dense.view()), (&blocks).into()] {
+        for weight in [
+            WeightView::from(dense.view()),
+            (&blocks).into(),
+            WeightView::Zero(m, n),
+        ] {
             for noise in [None, Some(&Waves as &dyn RowPerturbation<f64>)] {
-                for low_rank in [None, Some(low_rank)] {
+                for low_rank in [[None; 2], [Some(low_rank), None], [Some(low_rank); 2]] {
                     let acting = ActingWeight {
                         weight,
                         low_rank,
@@ -229,9 +233,8 @@ fn products_see_the_weight_that_acts() {
                     if let Some(noise) = noise {
                         noise.add_rows(0, sum.view_mut());
                     }
-                    if low_rank.is_some() {
-                        sum = sum + 1.5 * b.dot(&a);
-                    }
+                    let terms = low_rank.iter().flatten().count() as f64;
+                    sum = sum + terms * 1.5 * b.dot(&a);
                     let product = x.dot(&sum.t());
                     for (start, base) in [
                         (Start::Scaled(0.0), Array2::zeros((tokens, m))),

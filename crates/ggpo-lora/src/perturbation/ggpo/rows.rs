@@ -1,14 +1,14 @@
 //! The standard deviation of every row, by either form.
 
 use ggpo_tensor::random::Stream;
-use ggpo_tensor::{Scalar, WeightView};
+use ggpo_tensor::{Scalar, WeightView, flat};
 
-use super::{GgpoConfig, GgpoForm, GradientEstimate, NoiseSpread, NoiseStatistics};
-use crate::LayerView;
+use super::{GgpoConfig, GgpoForm, GradientEstimate, NoiseGradient, NoiseSpread};
 use crate::norms::{
     adapter_gradient_row_norms_squared, merged_row_norms_squared, product_row_norms_squared,
     row_norms_squared,
 };
+use crate::{LayerView, NoiseStatistics};
 
 /// Rows that the form `SdScripts` samples at most.
 const SAMPLED_ROWS: usize = 1000;
@@ -20,6 +20,17 @@ pub(super) enum RowScales<T> {
     Paper(Vec<T>),
     /// The mean of `||W_i||` over sampled rows.
     SdScripts(T),
+}
+
+/// What is made of one layer at a refresh.
+pub(super) struct Deviations<T> {
+    /// The deviations at the schedule's factor 1, length m.
+    pub(super) row_std: Vec<T>,
+    /// `1 / ( ||W'_i||^2 + beta ||G_i||^2 )`, length m, 0 where that is; only for
+    /// noise that follows the weight.
+    pub(super) weight_factors: Option<Vec<T>>,
+    /// A summary.
+    pub(super) statistics: NoiseStatistics,
 }
 
 /// The two terms of a row's variance or deviation, each of length m.
@@ -44,13 +55,12 @@ impl<T: Scalar> RowScales<T> {
         }
     }
 
-    /// The deviations at the schedule's factor 1, length m, and a summary of
-    /// them.
-    pub(super) fn row_std(
+    /// The deviations of a layer as it is now.
+    pub(super) fn deviations(
         &self,
         config: &GgpoConfig,
         layer: &LayerView<'_, T>,
-    ) -> (Vec<T>, NoiseStatistics) {
+    ) -> Deviations<T> {
         let weight_squared = self.weight_norms_squared(layer);
         let gradient_squared = gradient_norms_squared(config.gradient, layer);
         let mut statistics = NoiseStatistics {
@@ -60,6 +70,7 @@ impl<T: Scalar> RowScales<T> {
         };
         let gradient = times(&gradient_squared, config.beta);
         let (m, n) = layer.weight.dim();
+        let mut weight_factors = None;
         let mut row_std = match self {
             RowScales::Paper(_) => {
                 let terms = Terms {
@@ -67,6 +78,10 @@ impl<T: Scalar> RowScales<T> {
                     gradient,
                 };
                 statistics.gradient_share = terms.gradient_share();
+                if config.noise_gradient == NoiseGradient::Reparameterised {
+                    let inverse = |sum| if sum == T::ZERO { sum } else { T::ONE / sum };
+                    weight_factors = Some(terms.sums(inverse));
+                }
                 let factor = T::from_f64(config.sigma / (n as f64).sqrt());
                 terms.sums(|sum| factor * sum.sqrt())
             }
@@ -85,10 +100,17 @@ impl<T: Scalar> RowScales<T> {
             make_isotropic(&mut row_std);
         }
         statistics.row_std = mean(&row_std);
-        (row_std, statistics)
+        Deviations {
+            row_std,
+            weight_factors,
+            statistics,
+        }
     }
 
     fn weight_norms_squared(&self, layer: &LayerView<'_, T>) -> Vec<T> {
+        if let Some(magnitude) = layer.magnitude {
+            return flat(&magnitude.value).iter().map(|&m| m * m).collect();
+        }
         match self {
             RowScales::Paper(norms_squared) => merged_row_norms_squared(norms_squared, layer),
             RowScales::SdScripts(norm) => product_row_norms_squared(layer.b, layer.a)
@@ -116,8 +138,26 @@ impl<T: Scalar> Terms<T> {
     }
 }
 
-/// `||G_i||^2` by the estimate asked for, length m; zeros without gradients.
+/// `||G_i||^2` by the estimate asked for, length m; zeros without gradients. With
+/// magnitudes, the gradient of a row that acts is that of W'_i over `m_i / n_i`.
 fn gradient_norms_squared<T: Scalar>(
+    estimate: GradientEstimate,
+    layer: &LayerView<'_, T>,
+) -> Vec<T> {
+    let mut squares = direction_gradient_norms_squared(estimate, layer);
+    if let Some(magnitude) = layer.magnitude {
+        for (square, factor) in squares.iter_mut().zip(magnitude.factors()) {
+            *square = match factor == T::ZERO {
+                true => T::ZERO,
+                false => *square / (factor * factor),
+            };
+        }
+    }
+    squares
+}
+
+/// The same of W', before magnitudes.
+fn direction_gradient_norms_squared<T: Scalar>(
     estimate: GradientEstimate,
     layer: &LayerView<'_, T>,
 ) -> Vec<T> {

@@ -1,11 +1,12 @@
 //! The options of LoRA.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{LoraError, Targets};
 
 /// How the product B A is scaled before it is added to W.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ScalingRule {
     /// `s = alpha / r`.
@@ -26,19 +27,19 @@ impl ScalingRule {
 }
 
 /// The options of LoRA: which layers get an adapter, and of which size.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoraConfig {
-    /// The rank r: rows of A and columns of B. Default 8.
+    /// Rank r: rows of A and columns of B.
     pub rank: usize,
-    /// The numerator of the scaling. Default 16.
+    /// Numerator of the scaling.
     pub alpha: f64,
-    /// The rule that makes the scaling s from alpha and r. Default `alpha / r`.
+    /// Rule that makes the scaling s from alpha and r.
     pub scaling: ScalingRule,
-    /// Probability that an element of the adapter's input is dropped in
-    /// training. Default 0.
+    /// Probability that an element of the adapter's input is dropped in training.
     pub dropout: f32,
-    /// The modules that get an adapter. Default: all linear ones.
+    /// Modules that get an adapter.
+    #[serde(skip_serializing_if = "Targets::is_all_linear")]
     pub targets: Targets,
 }
 

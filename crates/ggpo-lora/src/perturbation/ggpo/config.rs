@@ -1,11 +1,12 @@
 //! The options of the perturbation.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::LoraError;
 
 /// Where the gradient term `||G_i||^2` of the variance comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GradientEstimate {
     /// `G ~= s * ( B dA + dB A )` (eq. 7), from the adapter's own gradients.
@@ -18,7 +19,7 @@ pub enum GradientEstimate {
 }
 
 /// How sigma changes in the course of training.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SigmaSchedule {
     /// sigma at every step.
@@ -44,7 +45,7 @@ impl SigmaSchedule {
 }
 
 /// The distribution of the noise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NoiseKind {
     /// `eps_ij ~ N(0, v_i)`.
@@ -56,7 +57,7 @@ pub enum NoiseKind {
 }
 
 /// Which formula gives the standard deviation of a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GgpoForm {
     /// `v_i = (sigma^2 / n) * ( ||W'_i||^2 + beta * ||G_i||^2 )` (eq. 6, 8).
@@ -71,7 +72,7 @@ pub enum GgpoForm {
 }
 
 /// How the noise of a layer is spread over its rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NoiseSpread {
     /// Row i has the variance v_i.
@@ -82,29 +83,42 @@ pub enum NoiseSpread {
     Isotropic,
 }
 
+/// Whether the gradient sees that the deviation of the noise depends on the weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NoiseGradient {
+    /// v_i counts as a constant, as in every implementation known.
+    #[default]
+    Held,
+    /// `eps_i = sqrt(v_i(W')) z_i` is differentiated through `||W'_i||`; the gradient
+    /// norm counts as a constant. It costs one more product of the layer's size.
+    Reparameterised,
+}
+
 /// The options of LoRA-GGPO.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GgpoConfig {
-    /// Strength of the noise, relative to the norm of a row. Default 0.03.
+    /// Strength of the noise, relative to the norm of a row.
     pub sigma: f64,
-    /// Weight of the squared gradient norm. Default 0.01.
+    /// Weight of the squared gradient norm.
     pub beta: f64,
-    /// Where the gradient comes from. Default: the adapter's gradients.
+    /// Where the gradient norm comes from.
     pub gradient: GradientEstimate,
-    /// Course of sigma. Default constant.
+    /// Course of sigma.
     pub schedule: SigmaSchedule,
-    /// Steps from one refresh of the row norms to the next. Default 1.
+    /// Steps from one refresh of the row norms to the next.
     pub refresh_every: u32,
-    /// Distribution of the noise. Default gaussian.
+    /// Distribution of the noise.
     pub noise: NoiseKind,
-    /// Formula of the standard deviation. Default the paper's.
+    /// Formula of the standard deviation.
     pub form: GgpoForm,
-    /// Spread over the rows of a layer. Default by row.
+    /// Spread over the rows of a layer.
     pub spread: NoiseSpread,
-    /// Fresh noise for every micro-batch of a step. Default: the micro-batches
-    /// of a step share it.
+    /// Fresh noise for every micro-batch of a step, which otherwise share it.
     pub per_micro_batch: bool,
+    /// Whether the gradient sees that the deviation depends on the weight.
+    pub noise_gradient: NoiseGradient,
 }
 
 impl Default for GgpoConfig {
@@ -119,6 +133,7 @@ impl Default for GgpoConfig {
             form: GgpoForm::Paper,
             spread: NoiseSpread::Rows,
             per_micro_batch: false,
+            noise_gradient: NoiseGradient::Held,
         }
     }
 }
@@ -165,6 +180,17 @@ impl GgpoConfig {
         }
         if self.refresh_every == 0 {
             return Err(LoraError::config("refresh_every", "at least 1", 0));
+        }
+        if self.noise_gradient == NoiseGradient::Reparameterised {
+            let usual = self.form == GgpoForm::Paper && self.spread == NoiseSpread::Rows;
+            if !usual || self.refresh_every > 1 {
+                let expected = "held, unless form is paper, spread is rows and refresh_every is 1";
+                return Err(LoraError::config(
+                    "noise_gradient",
+                    expected,
+                    "reparameterised",
+                ));
+            }
         }
         Ok(())
     }

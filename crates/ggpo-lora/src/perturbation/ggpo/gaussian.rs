@@ -6,7 +6,7 @@ use ggpo_tensor::random::Stream;
 use ggpo_tensor::{RowPerturbation, Scalar};
 use ndarray::ArrayViewMut2;
 
-use crate::NoiseKind;
+use super::NoiseKind;
 
 /// Truncated numbers made at a time, in a buffer on the stack.
 const BUFFER: usize = 512;
@@ -24,6 +24,7 @@ pub struct GaussianRows<T> {
     row_std: Arc<[T]>,
     kind: NoiseKind,
     in_backward: bool,
+    weight_factors: Option<Arc<[T]>>,
 }
 
 impl<T: Scalar> GaussianRows<T> {
@@ -43,6 +44,7 @@ impl<T: Scalar> GaussianRows<T> {
             row_std,
             kind,
             in_backward: true,
+            weight_factors: None,
         }
     }
 
@@ -50,6 +52,14 @@ impl<T: Scalar> GaussianRows<T> {
     /// layer's input.
     pub fn detached(mut self) -> Self {
         self.in_backward = false;
+        self
+    }
+
+    /// The same noise, its deviation differentiated through the norm of the weight
+    /// with these factors of the rows; see
+    /// [`RowPerturbation::weight_factors`].
+    pub fn following(mut self, weight_factors: Option<Arc<[T]>>) -> Self {
+        self.weight_factors = weight_factors;
         self
     }
 
@@ -108,5 +118,9 @@ impl<T: Scalar> RowPerturbation<T> for GaussianRows<T> {
 
     fn in_backward(&self) -> bool {
         self.in_backward
+    }
+
+    fn weight_factors(&self) -> Option<&[T]> {
+        self.weight_factors.as_deref()
     }
 }

@@ -1,0 +1,132 @@
+//! A method as a person writes it: by name, by parts, or by a name and the parts in
+//! which it differs.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::{AdapterKind, METHODS, MethodConfig, method};
+
+/// The fields of a method in a file, of which any may be missing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    /// A method of the table; without it, LoRA.
+    name: Option<String>,
+    /// Files of before have another name for it.
+    #[serde(alias = "adaptation")]
+    adapter: Option<AdapterKind>,
+    lora: Option<Table>,
+    adalora: Option<Table>,
+    init: Option<KindOrTable>,
+    perturbation: Option<KindOrTable>,
+    lora_plus: Option<Table>,
+}
+
+/// One of several kinds of settings, by its name or with some of its fields.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a name or a table")]
+enum KindOrTable {
+    Kind(String),
+    Table(Table),
+}
+
+/// The word for no perturbation.
+const NONE: &str = "none";
+/// The field that names a kind.
+const KIND: &str = "kind";
+
+impl TryFrom<Written> for MethodConfig {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let mut config = match &written.name {
+            None => MethodConfig::default(),
+            Some(name) => match method(name) {
+                Some(method) => method.config(),
+                None => {
+                    let names: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
+                    let names = names.join(", ");
+                    return Err(format!("method: expected one of {names}, found {name}"));
+                }
+            },
+        };
+        if let Some(adapter) = written.adapter {
+            config.adapter = adapter;
+        }
+        if let Some(fields) = written.lora {
+            config.lora = with("lora", &config.lora, fields)?;
+        }
+        if let Some(fields) = written.adalora {
+            config.adalora = with("adalora", &config.adalora, fields)?;
+        }
+        if let Some(fields) = written.lora_plus {
+            let known = config.lora_plus.unwrap_or_default();
+            config.lora_plus = Some(with("lora_plus", &known, fields)?);
+        }
+        if let Some(init) = written.init {
+            config.init = of_kind("init", Some(config.init), init, "kaiming")?;
+        }
+        config.perturbation = match written.perturbation {
+            None => config.perturbation,
+            Some(KindOrTable::Kind(kind)) if kind == NONE => None,
+            // Files of before have no kind: they know one only.
+            Some(written) => Some(of_kind(
+                "perturbation",
+                config.perturbation,
+                written,
+                "ggpo",
+            )?),
+        };
+        Ok(config)
+    }
+}
+
+/// Settings with some fields replaced.
+fn with<C: Serialize + DeserializeOwned>(
+    name: &str,
+    config: &C,
+    fields: Table,
+) -> Result<C, String> {
+    let mut table = to_table(config);
+    table.extend(fields);
+    read(name, table)
+}
+
+/// Settings of one of several kinds: those known, with some fields replaced, if the
+/// kind is the same or none is named, otherwise the defaults of the kind.
+fn of_kind<C: Serialize + DeserializeOwned>(
+    name: &str,
+    known: Option<C>,
+    written: KindOrTable,
+    default: &str,
+) -> Result<C, String> {
+    let mut fields = match written {
+        KindOrTable::Kind(kind) => Table::from_iter([(KIND.to_owned(), Value::String(kind))]),
+        KindOrTable::Table(fields) => fields,
+    };
+    let known = known.map(|known| to_table(&known)).unwrap_or_default();
+    let fallback = known.get(KIND).cloned().unwrap_or(Value::from(default));
+    let kind = fields.entry(KIND).or_insert(fallback).clone();
+    let mut table = match known.get(KIND) == Some(&kind) {
+        true => known,
+        false => Table::new(),
+    };
+    let names: Vec<String> = fields.keys().cloned().collect();
+    table.extend(fields);
+    let config: C = read(name, table)?;
+    // A kind without settings does not look at the fields that it is given.
+    let has = to_table(&config);
+    match names.iter().find(|field| !has.contains_key(*field)) {
+        Some(field) => Err(format!("{name}: {kind} has no field `{field}`")),
+        None => Ok(config),
+    }
+}
+
+fn read<C: DeserializeOwned>(name: &str, table: Table) -> Result<C, String> {
+    C::deserialize(Value::Table(table)).map_err(|error| format!("{name}: {}", error.message()))
+}
+
+fn to_table<C: Serialize>(config: &C) -> Table {
+    Table::try_from(config).expect("settings have a TOML form")
+}
