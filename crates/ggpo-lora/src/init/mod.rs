@@ -13,6 +13,7 @@
 //!
 //! | function | made from | B0 A0 |
 //! |---|---|---|
+//! | [`pissa()`] | W | the best approximation of W / s of rank r |
 //! | [`olora()`] | W | the first r columns of Q times the first r rows of R, W = Q R |
 //!
 //! All of them decompose a matrix in `f64` on one thread, so that the bits of
@@ -22,11 +23,13 @@
 
 mod decompositions;
 mod olora;
+mod pissa;
 mod pseudo_inverse;
 #[cfg(test)]
 mod testing;
 
 pub use olora::olora;
+pub use pissa::pissa;
 pub use pseudo_inverse::pseudo_inverse;
 
 use ggpo_tensor::Scalar;

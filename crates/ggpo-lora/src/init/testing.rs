@@ -2,10 +2,20 @@
 
 use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::{BlockFormat, QuantizedMatrix};
-use ndarray::{Array2, ArrayView2, aview1};
+use ndarray::{Array2, ArrayView2, Axis, aview1};
 use proptest::prelude::*;
+use safetensors::SafeTensors;
 
-use super::decompositions::thin_qr;
+use super::Factors;
+use super::decompositions::{thin_qr, thin_svd};
+
+/// Layers of the reference files: square, wide and tall.
+pub(super) const LAYERS: [&str; 4] = [
+    "model.layers.0.self_attn.q_proj",
+    "model.layers.0.self_attn.v_proj",
+    "model.layers.0.mlp.gate_proj",
+    "model.layers.1.mlp.down_proj",
+];
 
 /// Standard normal numbers; `part` tells the matrices of one seed apart.
 pub(super) fn normal(seed: u64, part: u32, m: usize, n: usize) -> Array2<f64> {
@@ -66,4 +76,66 @@ pub(super) fn assert_close(found: &Array2<f64>, expected: &Array2<f64>) {
 #[track_caller]
 pub(super) fn assert_orthonormal_rows(rows: ArrayView2<'_, f64>) {
     assert_close(&rows.dot(&rows.t()), &Array2::eye(rows.nrows()));
+}
+
+/// How far the first `count` singular vectors of a matrix may turn if its elements
+/// are rounded to `f32`, relative to their length 1.
+///
+/// The matrix of the roundings, 6e-8 of each element, has at most 6e-8 times the
+/// norm of the matrix; by Wedin's theorem a vector turns by at most twice that
+/// over its distance from the next singular value. Its own elements are rounded
+/// as well.
+pub(super) fn turn_by_rounding(x: &Array2<f64>, count: usize) -> f64 {
+    let singular_values = thin_svd(x.view().into()).unwrap().singular_values;
+    let gaps = singular_values.windows(2).take(count).map(|s| s[0] - s[1]);
+    let smallest = gaps.fold(f64::INFINITY, f64::min);
+    6e-8 * (1.0 + 2.0 * norm(x) / smallest)
+}
+
+/// A file of reference values.
+pub(super) struct Reference(Vec<u8>);
+
+impl Reference {
+    pub(super) fn read(name: &str) -> Self {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/init");
+        Reference(std::fs::read(format!("{folder}/{name}.safetensors")).unwrap())
+    }
+
+    /// A matrix of `f32` numbers.
+    pub(super) fn matrix(&self, name: &str) -> Array2<f64> {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = file.tensor(name).unwrap();
+        let (words, _) = tensor.data().as_chunks::<4>();
+        let numbers = words
+            .iter()
+            .map(|&word| f64::from(f32::from_le_bytes(word)));
+        let shape = (tensor.shape()[0], tensor.shape()[1]);
+        Array2::from_shape_vec(shape, numbers.collect()).unwrap()
+    }
+
+    /// Row k of A and column k of B, whose signs are free together.
+    pub(super) fn check_factors(&self, layer: &str, found: &Factors<f64>, tolerance: f64) {
+        self.check(layer, found, tolerance, true);
+    }
+
+    fn check(&self, layer: &str, found: &Factors<f64>, tolerance: f64, paired: bool) {
+        let a = self.matrix(&format!("{layer}.lora_A"));
+        let b = self.matrix(&format!("{layer}.lora_B"));
+        assert_eq!(found.a.dim(), a.dim(), "{layer}");
+        assert_eq!(found.b.dim(), b.dim(), "{layer}");
+        for k in 0..a.nrows() {
+            let sign_of_a = found.a.row(k).dot(&a.row(k)).signum();
+            let sign_of_b = found.b.column(k).dot(&b.column(k)).signum();
+            assert!(!paired || sign_of_a == sign_of_b, "{layer} {k}");
+            for (found, expected, sign) in [
+                (found.a.row(k), a.row(k), sign_of_a),
+                (found.b.column(k), b.column(k), sign_of_b),
+            ] {
+                let difference = (&found * sign - expected).insert_axis(Axis(0));
+                let size = norm(&expected.to_owned().insert_axis(Axis(0)));
+                let relative = norm(&difference) / size;
+                assert!(relative <= tolerance, "{layer} {k}: {relative:e}");
+            }
+        }
+    }
 }
