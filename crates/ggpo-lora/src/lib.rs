@@ -8,8 +8,8 @@
 //!   It reads a model through the trait [`AdaptedLayers`] and hands out noise
 //!   as [`RowPerturbation`](ggpo_tensor::RowPerturbation)s, which the linear
 //!   kernels of `ggpo-tensor` add to the weight on the way.
-//! * [`pissa`] and [`olora`]: where the factors of an adapter start when their
-//!   product is not zero.
+//! * [`pissa`], [`olora`] and [`lora_ga`]: where the factors of an adapter start
+//!   when their product is not zero.
 //! * [`peft`]: adapters in the files of the PEFT library.
 //!
 //! # Notation
@@ -105,7 +105,7 @@ pub use ggpo::{
     Ggpo, GgpoConfig, GgpoForm, GgpoState, GradientEstimate, NoiseKind, NoiseSpread,
     NoiseStatistics, SigmaSchedule,
 };
-pub use init::{Factors, olora, pissa, pseudo_inverse};
+pub use init::{Factors, LoraGaConfig, lora_ga, olora, pissa, pseudo_inverse};
 pub use layers::{AdaptedLayers, LayerView};
 pub use norms::{adapter_gradient_row_norms_squared, merged_row_norms_squared, row_norms_squared};
 pub use targets::Targets;

@@ -15,6 +15,7 @@
 //! |---|---|---|
 //! | [`pissa()`] | W | the best approximation of W / s of rank r |
 //! | [`olora()`] | W | the first r columns of Q times the first r rows of R, W = Q R |
+//! | [`lora_ga()`] | the gradient of W | other directions of output than of input |
 //!
 //! All of them decompose a matrix in `f64` on one thread, so that the bits of
 //! the result do not depend on the number of threads. The signs of singular
@@ -22,12 +23,14 @@
 //! B and row k of A may have both changed theirs.
 
 mod decompositions;
+mod lora_ga;
 mod olora;
 mod pissa;
 mod pseudo_inverse;
 #[cfg(test)]
 mod testing;
 
+pub use lora_ga::{LoraGaConfig, lora_ga};
 pub use olora::olora;
 pub use pissa::pissa;
 pub use pseudo_inverse::pseudo_inverse;

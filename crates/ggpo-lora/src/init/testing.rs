@@ -118,6 +118,12 @@ impl Reference {
         self.check(layer, found, tolerance, true);
     }
 
+    /// Row k of A and column k of B, whose signs are free one by one: they are
+    /// singular vectors of different singular values.
+    pub(super) fn check_vectors(&self, layer: &str, found: &Factors<f64>, tolerance: f64) {
+        self.check(layer, found, tolerance, false);
+    }
+
     fn check(&self, layer: &str, found: &Factors<f64>, tolerance: f64, paired: bool) {
         let a = self.matrix(&format!("{layer}.lora_A"));
         let b = self.matrix(&format!("{layer}.lora_B"));
