@@ -47,6 +47,16 @@ pub enum LoraError {
         /// Input dimension n.
         columns: usize,
     },
+    /// A matrix has no singular values or no orthonormal basis.
+    #[error("the matrix of {rows} x {columns} cannot be decomposed: {reason}")]
+    Decomposition {
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        columns: usize,
+        /// What is wrong with it, as a clause.
+        reason: &'static str,
+    },
     /// A pattern is not a regular expression.
     #[error("`{pattern}` is not a valid regular expression: {reason}")]
     Pattern {

@@ -8,6 +8,8 @@
 //!   It reads a model through the trait [`AdaptedLayers`] and hands out noise
 //!   as [`RowPerturbation`](ggpo_tensor::RowPerturbation)s, which the linear
 //!   kernels of `ggpo-tensor` add to the weight on the way.
+//! * [`pissa`], [`olora`] and [`lora_ga`]: where the factors of an adapter start
+//!   when their product is not zero.
 //! * [`peft`]: adapters in the files of the PEFT library.
 //!
 //! # Notation
@@ -86,7 +88,9 @@
 
 pub mod adapter;
 mod error;
-pub mod init;
+mod gaussian;
+mod ggpo;
+mod init;
 mod layers;
 pub mod lora_plus;
 pub mod method;
@@ -101,9 +105,8 @@ pub use adapter::{
     Acting, ActingGradients, Adapter, Adapters, LoraConfig, Magnitude, ScalingRule, find_factor,
     parameter_name,
 };
-pub use error::LoraError;
-pub use layers::{AdaptedLayers, FactorView, LayerView};
-pub use method::{AdapterKind, MethodConfig};
+pub use init::{Factors, LoraGaConfig, lora_ga, olora, pissa, pseudo_inverse};
+pub use layers::{AdaptedLayers, LayerView};
 pub use norms::{adapter_gradient_row_norms_squared, merged_row_norms_squared, row_norms_squared};
 pub use perturbation::ggpo::{
     GaussianRows, Ggpo, GgpoConfig, GgpoForm, GradientEstimate, NoiseGradient, NoiseKind,

@@ -2,7 +2,6 @@
 
 use ggpo_tensor::{Scalar, WeightView};
 use ndarray::{ArrayView2, Axis};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Factors;
@@ -10,7 +9,7 @@ use super::decompositions::thin_svd;
 use crate::LoraError;
 
 /// The options of LoRA-GA.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoraGaConfig {
     /// The paper's gamma: the factors are divided by its root.
@@ -126,14 +125,18 @@ mod tests {
         }
     }
 
-    /// The reference is calculated in `f64` and stored in `f32`.
+    /// Calculated in `f64` and stored in `f32`: the elements of the factors are
+    /// rounded by up to 6e-8 each, and so are those of the gradient, whose
+    /// roundings the gaps between singular values magnify. These are up to 60
+    /// times smaller than the norm, but one direction gets only `1 / sqrt(m n)`
+    /// of random roundings, which is about as much again; 3e-7 is some times both.
     #[test]
     fn factors_agree_with_pytorch() {
         let reference = Reference::read("lora_ga");
         for layer in LAYERS {
             let gradient = reference.matrix(&format!("{layer}.grad"));
             let factors = lora_ga(gradient.view(), 4, &LoraGaConfig::default()).unwrap();
-            reference.check_vectors(layer, &factors, turn_by_rounding(&gradient, 8));
+            reference.check_vectors(layer, &factors, 3e-7);
         }
     }
 

@@ -13,9 +13,9 @@
 //!
 //! | function | made from | B0 A0 |
 //! |---|---|---|
-//! | [`pissa`] | W | the best approximation of W / s of rank r |
-//! | [`olora`] | W | the first r columns of Q times the first r rows of R, W = Q R |
-//! | [`lora_ga`] | the gradient of W | other directions of output than of input |
+//! | [`pissa()`] | W | the best approximation of W / s of rank r |
+//! | [`olora()`] | W | the first r columns of Q times the first r rows of R, W = Q R |
+//! | [`lora_ga()`] | the gradient of W | other directions of output than of input |
 //!
 //! All of them decompose a matrix in `f64` on one thread, so that the bits of
 //! the result do not depend on the number of threads. The signs of singular
@@ -41,6 +41,9 @@ use ndarray::Array2;
 use crate::LoraError;
 
 /// The factors of an adapter at the start of training.
+///
+/// Training starts from `A = A0` and `B = B0`, and the weight that acts is
+/// `W + s (B A - B0 A0)`, so that the function of the model is at first that of W.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Factors<T> {
     /// A0, the down projection: r x n.

@@ -64,9 +64,9 @@ mod tests {
         }
     }
 
-    /// PEFT decomposes in `f32`, so its factors may differ by as much as if
-    /// the weight had been rounded a few times. The product of the factors does
-    /// not depend on how close the singular values are.
+    /// PEFT decomposes in `f32` (the rows of its A are orthogonal to 3e-7 only),
+    /// so its factors may differ by as much as if the weight had been rounded a
+    /// few times.
     #[test]
     fn factors_agree_with_peft() {
         let reference = Reference::read("pissa");
