@@ -88,8 +88,6 @@
 
 pub mod adapter;
 mod error;
-mod gaussian;
-mod ggpo;
 mod init;
 mod layers;
 pub mod lora_plus;
@@ -105,8 +103,10 @@ pub use adapter::{
     Acting, ActingGradients, Adapter, Adapters, LoraConfig, Magnitude, ScalingRule, find_factor,
     parameter_name,
 };
+pub use error::LoraError;
 pub use init::{Factors, LoraGaConfig, lora_ga, olora, pissa, pseudo_inverse};
-pub use layers::{AdaptedLayers, LayerView};
+pub use layers::{AdaptedLayers, FactorView, LayerView};
+pub use method::{AdapterKind, MethodConfig};
 pub use norms::{adapter_gradient_row_norms_squared, merged_row_norms_squared, row_norms_squared};
 pub use perturbation::ggpo::{
     GaussianRows, Ggpo, GgpoConfig, GgpoForm, GradientEstimate, NoiseGradient, NoiseKind,

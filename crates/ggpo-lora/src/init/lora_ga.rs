@@ -2,6 +2,7 @@
 
 use ggpo_tensor::{Scalar, WeightView};
 use ndarray::{ArrayView2, Axis};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Factors;
@@ -9,7 +10,7 @@ use super::decompositions::thin_svd;
 use crate::LoraError;
 
 /// The options of LoRA-GA.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoraGaConfig {
     /// The paper's gamma: the factors are divided by its root.
