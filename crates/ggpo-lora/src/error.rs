@@ -16,16 +16,6 @@ pub enum LoraError {
         /// The value given.
         found: String,
     },
-    /// A matrix has no singular values or no orthonormal basis.
-    #[error("the matrix of {rows} x {columns} cannot be decomposed: {reason}")]
-    Decomposition {
-        /// Rows of the matrix.
-        rows: usize,
-        /// Columns of the matrix.
-        columns: usize,
-        /// What is wrong with it, as a clause.
-        reason: &'static str,
-    },
     /// Parts of a method that do not go together.
     #[error("{pair} is not defined: {reason}")]
     Undefined {
