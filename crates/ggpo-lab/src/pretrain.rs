@@ -14,6 +14,7 @@ use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_train::data::bucket::epoch_batches;
 use ggpo_train::data::{collate_masked, text};
 use ggpo_train::evaluation::evaluate;
+use ggpo_train::method::{AdapterKind, MethodConfig, Trainable};
 use ggpo_train::trainer::{Trainer, TrainerConfig, TrainerState};
 use ggpo_train::{Error, Result, checkpoint};
 use serde::Deserialize;
@@ -162,16 +163,17 @@ pub fn pretrain(config: &PretrainConfig, which: Which, work: &Path) -> Result<f6
         head: Head::Tokens,
     };
     let parameters = model.new_parameters::<f32>(settings.initializer_range, config.seed);
-    let trained = parameters.keys().cloned().collect();
-    let mut trainer = Trainer::new(
-        model.clone(),
+    let trainable = Trainable {
+        trained: parameters.keys().cloned().collect(),
+        model: model.clone(),
         parameters,
-        Adapters::new(),
-        trained,
-        None,
-        settings.training.clone(),
-        config.seed,
-    )?;
+        adapters: Adapters::new(),
+    };
+    let method = MethodConfig {
+        adapter: AdapterKind::Full,
+        ..MethodConfig::default()
+    };
+    let mut trainer = Trainer::new(trainable, &method, settings.training.clone(), config.seed)?;
     std::fs::create_dir_all(work).map_err(|source| Error::io(work, source))?;
     let saved = work.join(format!("{name}.bin"));
     if saved.exists() {

@@ -100,7 +100,7 @@ impl Assembled {
                 return Err(Error::file(&path, problem));
             }
             let expected = self.parameters.weight(&name).dim();
-            let found = (adapter.b.shape()[0], adapter.a.shape()[1]);
+            let found = adapter.dim();
             if expected != found {
                 let problem = format!(
                     "{module}: expected an adapter of a layer of {} x {}, found one of {} x {}; \

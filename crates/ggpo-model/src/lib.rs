@@ -35,9 +35,9 @@ pub mod weights;
 
 pub use error::{Error, Result};
 pub use model::{
-    Adapters, BertConfig, Body, ConfigJson, Gpt2Config, Graph, Head, INITIALIZER_RANGE,
-    KeyValueCache, LlamaConfig, Model, OutputLayer, ParameterSpec, Precision, RopeScaling, Start,
-    T5Config, is_in, lora_a, lora_b,
+    ActingWeights, Adapters, BertConfig, Body, ConfigJson, Gpt2Config, Graph, Head,
+    INITIALIZER_RANGE, KeyValueCache, LayerPerturbation, LlamaConfig, Model, OutputLayer,
+    ParameterSpec, PassGradients, Precision, RopeScaling, Start, T5Config, acting_weights, is_in,
 };
 pub use number::Number;
 pub use parameters::Parameters;

@@ -92,6 +92,11 @@ impl<T: Scalar> AdamW<T> {
         }
     }
 
+    /// The running mean of the gradient of a parameter, if there has been one.
+    pub fn momentum(&self, name: &str) -> Option<&[T]> {
+        Some(&self.moments.get(name)?.first)
+    }
+
     /// Counts a step; every parameter is then updated at most once.
     pub fn begin_step(&mut self) {
         self.step += 1;

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use ggpo_lora::method::{METHODS, Method, method};
 use ggpo_train::Result;
-use ggpo_train::method::MethodConfig;
 use ggpo_train::run::Description;
 use toml::Value;
 
@@ -31,8 +32,8 @@ pub(crate) struct RunOptions {
 #[command(next_help_heading = "Method")]
 struct MethodOptions {
     /// What is trained, under which noise (method)
-    #[arg(long, value_name = "METHOD")]
-    method: Option<Method>,
+    #[arg(long, value_name = "METHOD", value_parser = method_names())]
+    method: Option<&'static Method>,
     /// Rank r of the adapters (method.lora.rank; 8)
     #[arg(long, value_name = "N")]
     rank: Option<i64>,
@@ -81,19 +82,13 @@ struct MethodOptions {
     noise_per_micro_batch: bool,
 }
 
-/// A method by its name.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Method {
-    /// Full fine-tuning: every weight
-    Full,
-    /// LoRA: low-rank adapters, no noise
-    Lora,
-    /// LoRA-GGPO: noise by weight and gradient norms
-    Ggpo,
-    /// Flat-LoRA: noise by weight norms, growing (sigma 0.05)
-    FlatLora,
-    /// Isotropic noise of GGPO's expected norm, a control
-    RandomNoise,
+/// Accepts the names of the methods.
+pub(crate) fn method_names() -> impl TypedValueParser<Value = &'static Method> {
+    PossibleValuesParser::new(METHODS.iter().map(|method| {
+        let help = format!("{}: {}", method.title, method.about);
+        PossibleValue::new(method.name).help(help)
+    }))
+    .map(|name| method(&name).expect("one of the names"))
 }
 
 #[derive(Args)]
@@ -178,7 +173,18 @@ impl RunOptions {
     /// If the description has a field where a table belongs.
     pub(crate) fn apply(&self, description: &mut Description) -> Result<()> {
         if let Some(method) = self.method.method {
-            method.apply(description)?;
+            // A name says all of a method but the shape of its adapters.
+            for part in [
+                "adapter",
+                "adaptation",
+                "adalora",
+                "init",
+                "perturbation",
+                "lora_plus",
+            ] {
+                description.remove(&format!("method.{part}"));
+            }
+            description.set("method.name", method.name)?;
         }
         // A number of epochs or steps replaces the other in the file.
         if self.training.epochs.is_some() {
@@ -194,46 +200,6 @@ impl RunOptions {
             .chain(self.training.fields())
             .chain(self.data.fields());
         put(description, fields)
-    }
-}
-
-impl Method {
-    fn apply(self, description: &mut Description) -> Result<()> {
-        let adaptation = match self {
-            Method::Full => "full",
-            _ => "lora",
-        };
-        description.set("method.adaptation", adaptation)?;
-        description.remove("method.perturbation");
-        let noise: &[(&str, Value)] = match self {
-            Method::Full | Method::Lora => return Ok(()),
-            Method::Ggpo => &[("sigma", Value::Float(0.03)), ("beta", Value::Float(0.01))],
-            Method::FlatLora => &[
-                ("sigma", Value::Float(0.05)),
-                ("beta", Value::Float(0.0)),
-                ("gradient", Value::String("none".to_owned())),
-                ("schedule", Value::String("cosine_ramp".to_owned())),
-            ],
-            Method::RandomNoise => &[("spread", Value::String("isotropic".to_owned()))],
-        };
-        for (field, value) in noise {
-            let path = format!("method.perturbation.{field}");
-            description.set(&path, value.clone())?;
-        }
-        Ok(())
-    }
-
-    /// Its name as an option's value.
-    pub(crate) fn name(self) -> String {
-        let value = self.to_possible_value().expect("no method is hidden");
-        value.get_name().to_owned()
-    }
-
-    /// The method with nothing else said.
-    pub(crate) fn config(self) -> Result<MethodConfig> {
-        let mut description = Description::default();
-        self.apply(&mut description)?;
-        description.method()
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use ggpo_lora::GgpoConfig;
+use ggpo_lora::method::method;
 use ggpo_tensor::simd::Level;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Job, Shape};
-use ggpo_train::method::{Adaptation, LoraSettings, MethodConfig};
+use ggpo_train::method::MethodConfig;
 
 /// Threads of the goals.
 pub const THREADS: usize = 2;
@@ -32,32 +33,38 @@ impl Engine {
     }
 }
 
-/// A method of the goals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Method {
-    /// LoRA.
-    Lora,
-    /// LoRA-GGPO.
-    Ggpo,
+/// A method of the table, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct MethodName(&'static str);
+
+impl<'de> Deserialize<'de> for MethodName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        MethodName::try_from(name).map_err(D::Error::custom)
+    }
 }
 
-impl Method {
+impl TryFrom<String> for MethodName {
+    type Error = String;
+
+    fn try_from(name: String) -> std::result::Result<Self, String> {
+        match method(&name) {
+            Some(method) => Ok(MethodName(method.name)),
+            None => Err(format!("expected the name of a method, found {name}")),
+        }
+    }
+}
+
+impl MethodName {
     /// Its name, here and in the script.
     pub fn name(self) -> &'static str {
-        match self {
-            Method::Lora => "lora",
-            Method::Ggpo => "ggpo",
-        }
+        self.0
     }
 
     /// Its settings.
     pub fn config(self) -> MethodConfig {
-        MethodConfig {
-            adaptation: Adaptation::Lora,
-            lora: LoraSettings::default(),
-            perturbation: (self == Method::Ggpo).then(GgpoConfig::default),
-        }
+        method(self.0).expect("a method of the table").config()
     }
 }
 
@@ -67,7 +74,7 @@ pub struct Contender {
     /// Who does the steps.
     pub engine: Engine,
     /// The method.
-    pub method: Method,
+    pub method: MethodName,
     /// The model's shape.
     pub shape: Shape,
     /// Rows of a batch.
@@ -87,7 +94,7 @@ impl Contender {
     pub const fn lora(shape: Shape, [batch, seq]: [usize; 2]) -> Self {
         Contender {
             engine: Engine::Ggpo,
-            method: Method::Lora,
+            method: MethodName("lora"),
             shape,
             batch,
             seq,
@@ -99,7 +106,7 @@ impl Contender {
     /// The same with LoRA-GGPO.
     pub const fn ggpo(self) -> Self {
         Contender {
-            method: Method::Ggpo,
+            method: MethodName("ggpo"),
             ..self
         }
     }

@@ -1,7 +1,7 @@
 //! The useful floating-point operations of a step.
 
 use ggpo_model::{Body, Head, Model};
-use ggpo_train::method::{Adaptation, MethodConfig};
+use ggpo_train::method::MethodConfig;
 
 use super::shape::Shape;
 
@@ -36,7 +36,7 @@ pub fn of_step(shape: Shape, method: &MethodConfig, batch: usize, seq: usize) ->
 
 fn of_model(model: &Model, method: &MethodConfig, batch: usize, seq: usize) -> f64 {
     let tokens = (batch * seq) as f64;
-    let full = method.adaptation == Adaptation::Full;
+    let full = !method.has_adapters();
     // Adapters sit on all linear layers of the blocks.
     let r = if full { 0.0 } else { method.lora.rank as f64 };
     let mut total = 0.0;
@@ -96,14 +96,10 @@ fn dimensions(model: &Model, name: &str) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ggpo_train::method::LoraSettings;
+    use ggpo_lora::method::method;
 
-    fn method(adaptation: Adaptation) -> MethodConfig {
-        MethodConfig {
-            adaptation,
-            lora: LoraSettings::default(),
-            perturbation: None,
-        }
+    fn config(name: &str) -> MethodConfig {
+        method(name).expect("a method of the table").config()
     }
 
     /// Two blocks of width 64 with four square layers and three of 64 x 256, 16
@@ -121,11 +117,11 @@ mod tests {
         let lora = 2.0 * tokens * (2.0 * 2.0 * block - first + 2.0 * head)
             + 2.0 * 8.0 * tokens * (3.0 * 2.0 * pairs - first_inputs)
             + attention;
-        let found = of_step(Shape::Tiny, &method(Adaptation::Lora), 16, 64);
+        let found = of_step(Shape::Tiny, &config("lora"), 16, 64);
         assert_eq!(found, lora);
 
         let full = 3.0 * 2.0 * tokens * (2.0 * block + head) + attention;
-        let found = of_step(Shape::Tiny, &method(Adaptation::Full), 16, 64);
+        let found = of_step(Shape::Tiny, &config("full"), 16, 64);
         assert_eq!(found, full);
     }
 
@@ -142,7 +138,7 @@ mod tests {
             + 2.0 * 8.0 * tokens * (3.0 * 6.0 * pairs - 3.0 * 384.0)
             + attention
             + head;
-        let found = of_step(Shape::Minilm, &method(Adaptation::Lora), 2, 10);
+        let found = of_step(Shape::Minilm, &config("lora"), 2, 10);
         assert_eq!(found, lora);
     }
 }

@@ -1,15 +1,13 @@
 //! The end of a stepping process that steps.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use ggpo_model::batch::Batch;
-use ggpo_model::is_in;
 use ggpo_tensor::simd::{self, Level};
-use ggpo_train::method::{Adaptation, MethodConfig};
+use ggpo_train::method::{MethodConfig, Trainable};
 use ggpo_train::trainer::{Trainer, TrainerConfig};
 use ggpo_train::{Error, Result};
 use rayon::ThreadPoolBuilder;
@@ -120,14 +118,10 @@ pub fn serve(job: &Job, requests: impl BufRead, mut answers: impl Write) -> Resu
 impl Job {
     /// The model in training, and its batch.
     fn open(&self) -> Result<(Trainer<f32>, Batch)> {
-        self.method.validate()?;
         let (model, parameters) = self.shape.load(self.seq, self.model.as_deref())?;
         let batch = random_batch(&model, self.batch, self.seq);
-        let adapters = self.method.new_adapters(&model, &parameters, SEED)?;
-        let heads = model.head_modules();
-        let full = self.method.adaptation == Adaptation::Full;
-        let names = parameters.keys().filter(|name| full || is_in(name, &heads));
-        let trained: BTreeSet<String> = names.cloned().collect();
+        let first_rows = |rows| random_batch(&model, rows, self.seq);
+        let trainable = Trainable::new(&self.method, model.clone(), parameters, SEED, first_rows)?;
         let training = TrainerConfig {
             learning_rate: LEARNING_RATE,
             steps: self.steps,
@@ -135,16 +129,7 @@ impl Job {
             clip: Some(CLIP),
             adamw: Default::default(),
         };
-        let perturbation = self.method.perturbation;
-        let trainer = Trainer::new(
-            model,
-            parameters,
-            adapters,
-            trained,
-            perturbation,
-            training,
-            SEED,
-        )?;
+        let trainer = Trainer::new(trainable, &self.method, training, SEED)?;
         Ok((trainer, batch))
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Job;
-use super::contender::Method;
+use super::contender::MethodName;
 use super::level::is_held_back;
 
 /// Where Linux distributions keep tcmalloc.
@@ -49,7 +49,7 @@ impl Torch {
     /// Under tcmalloc PyTorch is told to ask for huge pages; without it, the
     /// allocator of glibc is. At AVX2 it is held to that where the processor has
     /// more; at any other level it detects the processor by itself.
-    pub fn command(&self, method: Method, job: &Job) -> Command {
+    pub fn command(&self, method: MethodName, job: &Job) -> Command {
         let mut command = Command::new(&self.python);
         command.arg(&self.script);
         command.args(["--shape", job.shape.name(), "--method", method.name()]);
@@ -87,7 +87,10 @@ mod tests {
     fn environment(torch: &Torch, level: Level) -> BTreeMap<String, String> {
         let contender = Contender::lora(Shape::Tiny, [16, 64]).ggpo().torch();
         let job = contender.job(level, None, 5, false);
-        let command = torch.command(Method::Ggpo, &job);
+        let command = torch.command(
+            MethodName::try_from("ggpo".to_owned()).expect("a method"),
+            &job,
+        );
         let arguments: Vec<_> = command.get_args().map(|a| a.to_str().unwrap()).collect();
         assert_eq!(
             arguments.join(" "),

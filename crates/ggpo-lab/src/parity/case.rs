@@ -1,21 +1,20 @@
 //! Everything calculated on a family's batch: with and without adapter, norms
 //! and deviations, and under a given noise.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ggpo_lora::{
-    AdaptedLayers, Ggpo, GgpoConfig, LayerView, adapter_gradient_row_norms_squared,
+    AdaptedLayers, Ggpo, GgpoConfig, LayerView, Perturbation, adapter_gradient_row_norms_squared,
     merged_row_norms_squared, row_norms_squared,
 };
-use ggpo_model::Number;
+use ggpo_model::{Number, acting_weights};
 use ggpo_tensor::{RowPerturbation, Scalar, Tensor, tensor, view2};
 use ggpo_train::Result;
-use ggpo_train::trainer::Layers;
+use ggpo_train::trainer::{LayerGradients, Layers};
 use ndarray::{ArrayViewMut2, s};
 
 use super::Precision;
-use super::family::{Family, Noise};
+use super::family::{Family, Noise, Pass};
 use super::names::layer_key;
 use super::reference::Reference;
 use super::section::Section;
@@ -34,7 +33,7 @@ pub(super) fn check_case<T: Number>(
     let lora = family.adapted_pass(Noise::new(), Vec::new())?;
     section.outputs(case, "lora.", &lora)?;
     section.gradients(case, "grad.", &lora)?;
-    check_layers(section, family, &lora.gradients, case)?;
+    check_layers(section, family, lora, case)?;
     let noise = given_noise(family, case)?;
     let perturbed = family.adapted_pass(noise, Vec::new())?;
     section.outputs(case, "perturbed.", &perturbed)?;
@@ -48,13 +47,20 @@ type OfLayer<'f, T> = dyn Fn(usize) -> Tensor<T> + 'f;
 fn check_layers<T: Number>(
     section: &mut Section<'_>,
     family: &Family<T>,
-    gradients: &BTreeMap<String, Tensor<T>>,
+    pass: Pass<T>,
     case: &mut Reference,
 ) -> Result<()> {
+    let gradients = LayerGradients {
+        acting: pass.acting,
+        ..LayerGradients::default()
+    };
+    let acting = acting_weights(&family.adapted, &family.adapters);
     let layers = Layers {
         parameters: &family.adapted,
-        adapters: family.adapters.iter().collect(),
-        gradients,
+        adapters: &family.adapters,
+        acting: &acting,
+        gradients: &gradients,
+        optimizer: None,
     };
     let exact = exact_gradients(family)?;
     let (sigma, beta) = (case.setting("sigma")?, case.setting("beta")?);

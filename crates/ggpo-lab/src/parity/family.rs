@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use ggpo_autograd::Tape;
 use ggpo_lora::peft::PeftAdapter;
+use ggpo_lora::{ActingGradients, parameter_name};
 use ggpo_model::batch::Batch;
 use ggpo_model::weights::load;
-use ggpo_model::{Adapters, ConfigJson, Graph, Model, Number, Parameters, lora_a, lora_b};
+use ggpo_model::{Adapters, ConfigJson, Graph, LayerPerturbation, Model, Number, Parameters};
 use ggpo_tensor::{RowPerturbation, Scalar, Tensor, flat, tensor};
 use ggpo_train::{Error, Result};
 
@@ -39,6 +40,8 @@ pub(super) struct Pass<T> {
     pub(super) loss: Tensor<T>,
     /// Gradients of all that is trained, by name.
     pub(super) gradients: BTreeMap<String, Tensor<T>>,
+    /// Gradients of what acts in the adapted layers, by module.
+    pub(super) acting: BTreeMap<String, ActingGradients<T>>,
 }
 
 /// A noise for every adapted module, in their order.
@@ -72,13 +75,7 @@ impl<T: Number> Family<T> {
             }
         }
         for (module, adapter) in &adapter.adapters {
-            check_fit(
-                &loaded.parameters,
-                module,
-                adapter.a.shape(),
-                adapter.b.shape(),
-            )
-            .map_err(misfit)?;
+            check_fit(&loaded.parameters, module, adapter.dim()).map_err(misfit)?;
         }
         Ok(Family {
             name: name.to_owned(),
@@ -114,24 +111,28 @@ impl<T: Number> Family<T> {
     ) -> Result<Pass<T>> {
         noise.resize(adapters.len(), None);
         let graph = || {
+            let perturbed = noise.iter().cloned().map(|noise| LayerPerturbation {
+                noise,
+                low_rank: None,
+            });
             Graph::for_evaluation(Tape::new(), parameters, adapters)
                 .training(trained.iter().cloned())
-                .with_noise(noise.clone())
+                .perturbed(perturbed.collect())
         };
         let logits = self.model.logits(&graph(), &self.batch);
         let graph = graph();
         let loss = self.model.loss(&graph, &self.batch);
-        let tape = graph.tape().clone();
-        let variables = graph.into_trained();
         let mut gradients = BTreeMap::new();
-        if !variables.is_empty() {
-            let mut found = tape.backward(&loss);
-            let taken = variables.into_iter();
-            gradients.extend(taken.filter_map(|(name, x)| Some((name, found.take(&x)?))));
+        let mut acting = BTreeMap::new();
+        if !(trained.is_empty() && adapters.is_empty()) {
+            let found = graph.gradients(&loss, T::ONE);
+            gradients = found.by_name(adapters);
+            acting = found.acting;
         }
-        let factors = adapters
-            .keys()
-            .flat_map(|module| [lora_a(module), lora_b(module)]);
+        let factors = adapters.iter().flat_map(|(module, adapter)| {
+            let factors = adapter.factors().into_iter();
+            factors.map(|(factor, _)| parameter_name(module, factor))
+        });
         if let Some(name) = trained
             .iter()
             .cloned()
@@ -145,6 +146,7 @@ impl<T: Number> Family<T> {
             logits: self.shaped(logits.value()),
             loss: reshaped(loss.value(), &[]),
             gradients,
+            acting,
         })
     }
 
@@ -171,25 +173,15 @@ fn reshaped<T: Scalar>(value: &Tensor<T>, shape: &[usize]) -> Tensor<T> {
     tensor(shape, flat(value).to_vec())
 }
 
-/// A module's weight must be m x n where A is r x n and B is m x r.
+/// A module's weight must be m x n where an adapter is of m outputs and n inputs.
 pub(super) fn check_fit<T>(
     parameters: &Parameters<T>,
     module: &str,
-    a: &[usize],
-    b: &[usize],
+    (m, n): (usize, usize),
 ) -> std::result::Result<(), String> {
-    let expected = match (a, b) {
-        ([r, n], [m, rank]) if r == rank => [*m, *n],
-        _ => {
-            return Err(format!(
-                "{module}: expected A of r x n and B of m x r, found {a:?} and {b:?}"
-            ));
-        }
-    };
-    let weight = parameters
-        .get(&format!("{module}.weight"))
-        .map(|weight| weight.shape());
-    match weight {
+    let expected = [m, n];
+    let weight = parameters.get(&parameter_name(module, "weight"));
+    match weight.map(|weight| weight.shape()) {
         Some(found) if found == expected => Ok(()),
         Some(found) => Err(format!(
             "{module}: expected an adapter of a weight of {found:?}, found one of {expected:?}"

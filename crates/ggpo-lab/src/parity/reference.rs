@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ggpo_lora::adapter::lora;
+use ggpo_lora::parameter_name;
 use ggpo_model::weights::read_safetensors;
-use ggpo_model::{lora_a, lora_b};
 use ggpo_tensor::{Scalar, Tensor};
 use ggpo_train::{Error, Result};
 use safetensors::{Dtype, SafeTensors};
@@ -84,7 +85,7 @@ impl Reference {
             .map(|module| {
                 (
                     module.to_owned(),
-                    [lora_a(module), lora_b(module)].map(|name| shape(&name)),
+                    [lora::A, lora::B].map(|factor| shape(&parameter_name(module, factor))),
                 )
             })
             .collect()

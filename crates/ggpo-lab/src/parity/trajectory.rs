@@ -1,10 +1,8 @@
 //! Some steps of training on a family's batch, from its adapter.
 
-use std::collections::BTreeMap;
-
-use ggpo_model::{lora_a, lora_b};
-use ggpo_tensor::{Tensor, tensor};
+use ggpo_tensor::tensor;
 use ggpo_train::Result;
+use ggpo_train::method::{MethodConfig, Trainable};
 use ggpo_train::schedule::{Schedule, ScheduleKind, Warmup};
 use ggpo_train::trainer::Real;
 use ggpo_train::trainer::{Trainer, TrainerConfig};
@@ -55,33 +53,24 @@ pub(super) fn check_trajectory<T: Real>(
         family
             .adapters
             .get(module)
-            .is_some_and(|adapter| adapter.a.shape() == a && adapter.b.shape() == b)
+            .is_some_and(|adapter| (adapter.dim(), adapter.rank()) == ((b[0], a[1]), a[0]))
     })?;
     let config = course.config(file)?;
     let steps = config.steps;
-    let mut trainer = Trainer::new(
-        family.model.clone(),
-        family.adapted.clone(),
-        family.adapters.clone(),
-        family.saved.iter().cloned().collect(),
-        None,
-        config,
-        0,
-    )?;
+    let trainable = Trainable {
+        model: family.model.clone(),
+        parameters: family.adapted.clone(),
+        adapters: family.adapters.clone(),
+        trained: family.saved.iter().cloned().collect(),
+    };
+    let mut trainer = Trainer::new(trainable, &MethodConfig::default(), config, 0)?;
     let batch = std::slice::from_ref(&family.batch);
     let losses: Result<Vec<T>> = (0..steps)
         .map(|_| Ok(T::from_f64(trainer.step(batch)?.loss)))
         .collect();
     let losses = tensor(&[steps as usize], losses?);
     section.value(file, "losses", &losses, Precision::trajectory_losses)?;
-    let mut trained: BTreeMap<String, Tensor<T>> = BTreeMap::new();
-    for (module, adapter) in trainer.adapters() {
-        trained.insert(lora_a(module), adapter.a.clone());
-        trained.insert(lora_b(module), adapter.b.clone());
-    }
-    for name in &family.saved {
-        trained.insert(name.clone(), trainer.parameters()[name].clone());
-    }
+    let trained = trainer.trained_tensors();
     section.parameters(file, "", &trained, Precision::trajectory_ends)?;
     let logits = family
         .model

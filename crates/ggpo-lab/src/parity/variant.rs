@@ -1,7 +1,8 @@
 //! The forms of LoRA: another adapter on a family's model.
 
-use ggpo_lora::{Adapter, ScalingRule};
-use ggpo_model::{Adapters, Number, lora_a, lora_b};
+use ggpo_lora::adapter::lora;
+use ggpo_lora::{Adapter, Adapters, Lora, ScalingRule, parameter_name};
+use ggpo_model::Number;
 use ggpo_train::Result;
 
 use super::family::{Family, Noise, check_fit};
@@ -16,22 +17,23 @@ pub(super) fn check_rs_lora<T: Number>(
     families: &[Family<T>],
     file: &mut Reference,
 ) -> Result<()> {
-    let family = family_of(families, file, "logits", |family, module, [a, b]| {
-        check_fit(&family.parameters, module, a, b).is_ok()
-    })?;
+    let family = family_of(
+        families,
+        file,
+        "logits",
+        |family, module, [a, b]| matches!((a, b), ([_, n], [m, _]) if check_fit(&family.parameters, module, (*m, *n)).is_ok()),
+    )?;
     let (rank, alpha) = (file.count("r")? as usize, file.setting("alpha")?);
     let scaling = T::from_f64(ScalingRule::RsLora.factor(alpha, rank));
     let mut adapters = Adapters::new();
     let modules: Vec<String> = file.adapted_modules().into_keys().collect();
     for module in modules {
-        let mut take = |name: String| file.take_as(&parameter_key(file, "", &name));
-        let (a, b) = (take(lora_a(&module))?, take(lora_b(&module))?);
-        let adapter = Adapter {
-            a,
-            b,
-            scaling,
-            dropout: 0.0,
+        let mut take = |factor| {
+            let key = parameter_key(file, "", &parameter_name(&module, factor));
+            file.take_as(&key)
         };
+        let (a, b) = (take(lora::A)?, take(lora::B)?);
+        let adapter = Adapter::new(Lora { a, b, scaling });
         if adapter.rank() != rank {
             let found = adapter.rank();
             return Err(file.error(format!("{module}: expected rank {rank}, found {found}")));

@@ -15,7 +15,7 @@ use std::fmt::Debug;
 
 use ggpo_tensor::{ActingWeight, LowRank, Scalar, Tensor, WeightView, flat, view2};
 use ndarray::parallel::prelude::*;
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, ArrayViewD, Axis, concatenate};
 
 pub use config::{LoraConfig, ScalingRule};
 
@@ -261,6 +261,30 @@ impl<T: Scalar> Adapter<T> {
     /// U and V of the base `W + U V`, if it is not W alone.
     pub fn constant(&self) -> Option<&[Tensor<T>; 2]> {
         self.constant.as_ref()
+    }
+
+    /// The same on W alone, where the form is a product of A and B: the base's `U V`
+    /// becomes a part of it, `s B A + U V = s [B, U / s] [A; V]`, of rank r + k.
+    pub fn on_weight_alone(&self) -> Self {
+        let Some([u, v]) = &self.constant else {
+            return self.clone();
+        };
+        let mut alone = Adapter {
+            constant: None,
+            ..self.clone()
+        };
+        let scaling = self.scaling();
+        let joined = |axis, one: &Tensor<T>, other: ArrayViewD<'_, T>| {
+            let joined = concatenate(Axis(axis), &[one.view(), other]);
+            joined.expect("factors of one layer").into_shared()
+        };
+        if let Some(a) = alone.factor_mut(lora::A) {
+            *a = joined(0, a, v.view());
+        }
+        if let Some(b) = alone.factor_mut(lora::B) {
+            *b = joined(1, b, u.map(|&u| u / scaling).view());
+        }
+        alone
     }
 
     /// What acts in place of the weight W, which is m x n.

@@ -4,6 +4,7 @@
 //! the parts from them; [`METHODS`] names the combinations that papers have names for;
 //! [`refusal`] says which combinations are not defined, and why.
 
+mod describe;
 mod pairs;
 mod table;
 mod written;
@@ -14,6 +15,7 @@ use ndarray::ArrayView2;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use describe::Guidance;
 pub use pairs::{acting_weight, refusal};
 pub use table::{METHODS, Method, method};
 

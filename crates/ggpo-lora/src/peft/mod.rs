@@ -19,7 +19,7 @@ use ggpo_tensor::{Scalar, Tensor};
 
 pub use config::PeftConfig;
 
-use crate::{Adapter, LoraError};
+use crate::{Adapters, LoraError, MethodConfig};
 
 const CONFIG_FILE: &str = "adapter_config.json";
 const WEIGHTS_FILE: &str = "adapter_model.safetensors";
@@ -30,13 +30,60 @@ pub struct PeftAdapter<T: Scalar> {
     /// The configuration.
     pub config: PeftConfig,
     /// The adapters by the name of their module in the base model.
-    pub adapters: BTreeMap<String, Adapter<T>>,
+    pub adapters: Adapters<T>,
     /// Parameters of `modules_to_save`, by their full name in the base model,
     /// for example `classifier.weight`.
     pub saved_modules: BTreeMap<String, Tensor<T>>,
 }
 
+/// What stands around the adapters in a folder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wrapped<T> {
+    /// Parameters that were trained as a whole, by their full name.
+    pub saved_modules: BTreeMap<String, Tensor<T>>,
+    /// The modules that they belong to.
+    pub modules_to_save: Vec<String>,
+    /// The kind of task, for example `SEQ_CLS` or `CAUSAL_LM`.
+    pub task_type: String,
+    /// Name or folder of the base model.
+    pub base_model: String,
+    /// The base model stores its weights in x out.
+    pub fan_in_fan_out: bool,
+}
+
 impl<T: Scalar> PeftAdapter<T> {
+    /// The adapters of a method, as they are to be written. Those on another base than
+    /// W, from a start such as PiSSA, are made into adapters of W, of rank 2r.
+    pub fn new(method: &MethodConfig, adapters: &Adapters<T>, around: Wrapped<T>) -> Self {
+        let adapters: Adapters<T> = adapters
+            .iter()
+            .map(|(module, adapter)| (module.clone(), adapter.on_weight_alone()))
+            .collect();
+        let mut config = PeftConfig::new(
+            method.lora.rank,
+            method.lora.alpha,
+            method.lora.scaling,
+            adapters.keys().cloned().collect(),
+            around.modules_to_save,
+            Some(around.task_type),
+            around.base_model,
+        );
+        config.fan_in_fan_out = around.fan_in_fan_out;
+        if let Some(adapter) = adapters.values().next()
+            && adapter.rank() != config.r
+        {
+            // The same scaling at another rank.
+            config.r = adapter.rank();
+            config.use_rslora = false;
+            config.lora_alpha = method.lora.factor() * adapter.rank() as f64;
+        }
+        PeftAdapter {
+            config,
+            adapters,
+            saved_modules: around.saved_modules,
+        }
+    }
+
     /// Reads a folder. Numbers may be stored as F32, F16 or BF16.
     ///
     /// If `target_modules` is a list, every adapter must be of a module in it.

@@ -117,8 +117,8 @@ impl<T: Scalar> Perturbation<T> for EfmLora<T> {
 
     fn reads(&self) -> Reads {
         Reads {
-            gradients: self.config.rho != 0.0,
-            exact: false,
+            layers: self.config.rho != 0.0,
+            ..Reads::default()
         }
     }
 

@@ -225,9 +225,11 @@ impl<T: Scalar> Perturbation<T> for Mgpo<T> {
     }
 
     fn reads(&self) -> Reads {
+        let acts = self.config.rho != 0.0;
         Reads {
-            gradients: self.config.rho != 0.0,
-            exact: false,
+            factors: acts && self.config.space == Space::Factors,
+            micro_batches: acts && self.config.space == Space::Merged,
+            ..Reads::default()
         }
     }
 

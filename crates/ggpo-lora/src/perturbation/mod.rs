@@ -47,13 +47,17 @@ pub enum Space {
     Merged,
 }
 
-/// What a perturbation reads of the layers beside weights and factors.
+/// Which gradients a perturbation reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
-    /// Gradients of the last step.
-    pub gradients: bool,
-    /// The exact gradients of the merged weights, too.
+    /// Those of A and B, of the step before.
+    pub layers: bool,
+    /// Those of the factors, of the step before.
+    pub factors: bool,
+    /// The exact ones of the merged weights, too.
     pub exact: bool,
+    /// Those of every micro-batch by itself.
+    pub micro_batches: bool,
 }
 
 /// A move `U V` of a merged weight: U m x k, V k x n.

@@ -169,8 +169,8 @@ impl<T: Scalar> Perturbation<T> for Sam<T> {
 
     fn reads(&self) -> Reads {
         Reads {
-            gradients: true,
             exact: self.config.space == Space::Merged && self.config.rho != 0.0,
+            ..Reads::default()
         }
     }
 

@@ -29,7 +29,7 @@ pub use text::{TextConfig, generate_texts};
 
 use crate::Number;
 use crate::batch::{Batch, DecoderInput};
-use crate::model::{Adapters, Graph, KeyValueCache, Model};
+use crate::model::{ActingWeights, Adapters, Graph, KeyValueCache, Model, acting_weights};
 use crate::parameters::Parameters;
 use crate::{Error, Result};
 
@@ -104,6 +104,7 @@ pub fn generate<T: Number>(
         model,
         parameters,
         adapters,
+        acting: in_pool(|| acting_weights(parameters, adapters)),
         config,
     };
     let mut waiting = prompts.iter().enumerate();
@@ -187,6 +188,7 @@ struct Generator<'a, T> {
     model: &'a Model,
     parameters: &'a Parameters<T>,
     adapters: &'a Adapters<T>,
+    acting: ActingWeights<T>,
     config: &'a GenerateConfig,
 }
 
@@ -226,8 +228,9 @@ impl<T: Number> Generator<'_, T> {
         let time = sequences[0].unread.len();
         let last: Vec<usize> = (1..=sequences.len()).map(|row| row * time - 1).collect();
         let caches = sequences.iter_mut().map(|s| &mut s.cache).collect();
-        let graph =
-            Graph::for_evaluation(Tape::new(), self.parameters, self.adapters).with_caches(caches);
+        let graph = Graph::for_evaluation(Tape::new(), self.parameters, self.adapters)
+            .with_acting(&self.acting)
+            .with_caches(caches);
         self.model.logits_at(&graph, &batch, &last).value().clone()
     }
 

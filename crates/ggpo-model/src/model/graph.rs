@@ -6,21 +6,18 @@ use std::sync::Arc;
 
 use ggpo_autograd::ops::{
     LoraPath, Weight, attention, cross_entropy, embedding, linear, linear_cross_entropy,
-    lora_linear, quantized_embedding,
+    lora_linear, magnitude, quantized_embedding, weight_noise,
 };
 use ggpo_autograd::{Tape, Var};
-use ggpo_lora::Adapter;
+use ggpo_lora::{Acting, ActingGradients, Adapters, Magnitude, parameter_name};
 use ggpo_tensor::attention::{AttentionMask, attention_over, view4};
 use ggpo_tensor::dropout::Dropout;
 use ggpo_tensor::random::{Purpose, Stream};
-use ggpo_tensor::{RowPerturbation, Scalar, Tensor};
+use ggpo_tensor::{RowPerturbation, Scalar, Tensor, tensor};
+use ndarray::{Axis, concatenate};
 
 use super::KeyValueCache;
 use crate::parameters::Parameters;
-
-/// The adapters of a model by the name of their module. Their order, that of
-/// the names, is the layer number of random streams.
-pub type Adapters<T> = BTreeMap<String, Adapter<T>>;
 
 /// What a model's forward pass calculates with: parameters become variables on
 /// the tape when they are first asked for, linear layers carry whatever adapter
@@ -30,11 +27,14 @@ pub struct Graph<'a, T> {
     tape: Tape<T>,
     parameters: &'a Parameters<T>,
     adapters: &'a Adapters<T>,
+    acting: Option<&'a ActingWeights<T>>,
     trained: BTreeSet<String>,
-    noise: Vec<Option<Arc<dyn RowPerturbation<T>>>>,
+    trains_adapters: bool,
+    perturbed: Vec<LayerPerturbation<T>>,
     dropout: Option<DropoutKey>,
     caches: Option<RefCell<Vec<&'a mut KeyValueCache<T>>>>,
     variables: RefCell<BTreeMap<String, Var<T>>>,
+    layers: RefCell<BTreeMap<String, LayerVariables<T>>>,
     watch: Option<RefCell<Option<String>>>,
 }
 
@@ -59,14 +59,117 @@ struct DropoutKey {
     step: u32,
 }
 
-/// The name of the parameter A of an adapted module.
-pub fn lora_a(module: &str) -> String {
-    format!("{module}.lora_A.weight")
+/// What acts in the adapted layers, by the name of their module.
+pub type ActingWeights<T> = BTreeMap<String, Acting<T>>;
+
+/// What acts in the layers of all adapters, made once for many passes.
+pub fn acting_weights<T: Scalar>(
+    parameters: &Parameters<T>,
+    adapters: &Adapters<T>,
+) -> ActingWeights<T> {
+    let act = |(module, adapter): (&String, &ggpo_lora::Adapter<T>)| {
+        let weight = parameters.weight(&parameter_name(module, WEIGHT));
+        (module.clone(), adapter.acting(weight))
+    };
+    adapters.iter().map(act).collect()
 }
 
-/// The name of the parameter B of an adapted module.
-pub fn lora_b(module: &str) -> String {
-    format!("{module}.lora_B.weight")
+/// The name of the weight of a module.
+const WEIGHT: &str = "weight";
+
+/// What a perturbation does to the weight of an adapted layer in one pass.
+#[derive(Debug, Clone)]
+pub struct LayerPerturbation<T> {
+    /// Noise on the rows of the weight that acts.
+    pub noise: Option<Arc<dyn RowPerturbation<T>>>,
+    /// A move `U V` of the merged weight: U m x k, V k x n.
+    pub low_rank: Option<[Tensor<T>; 2]>,
+}
+
+impl<T> Default for LayerPerturbation<T> {
+    fn default() -> Self {
+        LayerPerturbation {
+            noise: None,
+            low_rank: None,
+        }
+    }
+}
+
+/// The parts of an adapter on the tape.
+struct LayerVariables<T> {
+    acting: Acting<T>,
+    a: Var<T>,
+    b: Var<T>,
+    magnitude: Option<Var<T>>,
+}
+
+impl<T: Scalar> Clone for LayerVariables<T> {
+    fn clone(&self) -> Self {
+        LayerVariables {
+            acting: self.acting.clone(),
+            a: self.a.clone(),
+            b: self.b.clone(),
+            magnitude: self.magnitude.clone(),
+        }
+    }
+}
+
+/// The gradients of one pass.
+#[derive(Debug, Clone)]
+pub struct PassGradients<T> {
+    /// Those of the model's own parameters that were asked for, by name.
+    pub parameters: BTreeMap<String, Tensor<T>>,
+    /// Those of what acts in the adapted layers, by the name of the module.
+    pub acting: BTreeMap<String, ActingGradients<T>>,
+}
+
+impl<T: Scalar> PassGradients<T> {
+    /// All of them by the names of what is trained; `adapters` are those of the pass.
+    pub fn by_name(&self, adapters: &Adapters<T>) -> BTreeMap<String, Tensor<T>> {
+        let mut all = self.parameters.clone();
+        for (module, gradients) in &self.acting {
+            let adapter = &adapters[module];
+            let names = adapter.factors().into_iter().map(|(factor, _)| factor);
+            for (factor, gradient) in names.zip(adapter.pull_back(gradients)) {
+                all.insert(parameter_name(module, factor), gradient);
+            }
+        }
+        all
+    }
+
+    /// Adds the gradients of another part of the same step.
+    pub fn add(&mut self, other: Self) {
+        let add = |sum: &mut Tensor<T>, part: &Tensor<T>| sum.zip_mut_with(part, |x, &y| *x += y);
+        for (name, part) in other.parameters {
+            match self.parameters.get_mut(&name) {
+                Some(sum) => add(sum, &part),
+                None => _ = self.parameters.insert(name, part),
+            }
+        }
+        for (module, part) in other.acting {
+            let Some(sum) = self.acting.get_mut(&module) else {
+                self.acting.insert(module, part);
+                continue;
+            };
+            add(&mut sum.a, &part.a);
+            add(&mut sum.b, &part.b);
+            if let (Some(sum), Some(part)) = (&mut sum.magnitude, &part.magnitude) {
+                add(sum, part);
+            }
+        }
+    }
+
+    /// Multiplies all of them.
+    pub fn scale(&mut self, factor: T) {
+        let parameters = self.parameters.values_mut();
+        let acting = self.acting.values_mut().flat_map(|it| {
+            let factors = [&mut it.a, &mut it.b].into_iter();
+            factors.chain(it.magnitude.as_mut())
+        });
+        for gradient in parameters.chain(acting) {
+            gradient.map_inplace(|g| *g *= factor);
+        }
+    }
 }
 
 impl<'a, T: Scalar> Graph<'a, T> {
@@ -80,11 +183,14 @@ impl<'a, T: Scalar> Graph<'a, T> {
             tape,
             parameters,
             adapters,
+            acting: None,
             trained: BTreeSet::new(),
-            noise: Vec::new(),
+            trains_adapters: false,
+            perturbed: Vec::new(),
             dropout: None,
             caches: None,
             variables: RefCell::default(),
+            layers: RefCell::default(),
             watch: None,
         }
     }
@@ -107,15 +213,20 @@ impl<'a, T: Scalar> Graph<'a, T> {
     /// merged weight.
     pub fn training(mut self, trained: impl IntoIterator<Item = String>) -> Self {
         self.trained = trained.into_iter().collect();
-        self.trained
-            .extend(self.adapters.keys().flat_map(|m| [lora_a(m), lora_b(m)]));
+        self.trains_adapters = true;
         self
     }
 
-    /// Adds noise to the weights of the adapted modules, in their order.
-    pub fn with_noise(mut self, noise: Vec<Option<Arc<dyn RowPerturbation<T>>>>) -> Self {
-        assert_eq!(noise.len(), self.adapters.len(), "one entry per adapter");
-        self.noise = noise;
+    /// Perturbs the weights of the adapted modules, in their order.
+    pub fn perturbed(mut self, layers: Vec<LayerPerturbation<T>>) -> Self {
+        assert_eq!(layers.len(), self.adapters.len(), "one entry per adapter");
+        self.perturbed = layers;
+        self
+    }
+
+    /// Lets what acts in the layers be `acting`, made before from the same adapters.
+    pub fn with_acting(mut self, acting: &'a ActingWeights<T>) -> Self {
+        self.acting = Some(acting);
         self
     }
 
@@ -190,7 +301,7 @@ impl<'a, T: Scalar> Graph<'a, T> {
                     return cross_entropy(&self.linear(x, module), &targets);
                 }
                 let bias = self.optional(&format!("{module}.bias"));
-                (format!("{module}.weight"), bias)
+                (parameter_name(module, WEIGHT), bias)
             }
             OutputLayer::Tied { table, bias } => {
                 (table.to_owned(), bias.map(|name| self.parameter(name)))
@@ -203,7 +314,7 @@ impl<'a, T: Scalar> Graph<'a, T> {
 
     /// The linear layer `module` on `x` (... x in), with its adapter and noise.
     pub fn linear(&self, x: &Var<T>, module: &str) -> Var<T> {
-        let y = self.with_weight(&format!("{module}.weight"), |weight| {
+        let y = self.with_weight(&parameter_name(module, WEIGHT), |weight| {
             self.linear_with(x, module, weight)
         });
         if let Some(watch) = &self.watch
@@ -230,8 +341,9 @@ impl<'a, T: Scalar> Graph<'a, T> {
         };
         let mut names = self.adapters.keys();
         let index = names.position(|name| name == module).expect("just found");
-        let a = self.variable(&lora_a(module), || &adapter.a);
-        let b = self.variable(&lora_b(module), || &adapter.b);
+        let layer = self.layer(module);
+        let LayerPerturbation { noise, low_rank } =
+            self.perturbed.get(index).cloned().unwrap_or_default();
         let dropout =
             self.dropout
                 .filter(|_| adapter.dropout > 0.0)
@@ -239,12 +351,51 @@ impl<'a, T: Scalar> Graph<'a, T> {
                     let stream = Stream::new(seed, Purpose::Dropout, step, index as u32);
                     Dropout::new(stream, adapter.dropout)
                 });
-        let path = LoraPath {
-            scaling: adapter.scaling,
+        let mut path = LoraPath {
+            scaling: layer.acting.scaling,
             dropout,
-            noise: self.noise.get(index).cloned().flatten(),
+            constant: sum_of_products(layer.acting.constant.clone(), low_rank),
+            noise,
         };
-        lora_linear(x, weight, bias.as_ref(), &a, &b, path)
+        let Some(m) = &layer.magnitude else {
+            return lora_linear(x, weight, bias.as_ref(), &layer.a, &layer.b, path);
+        };
+        // The noise is on what acts, the magnitudes included.
+        let noise = path.noise.take();
+        let z = lora_linear(x, weight, None, &layer.a, &layer.b, path);
+        let Magnitude { norms, .. } = layer.acting.magnitude.as_ref().expect("it has magnitudes");
+        let y = magnitude(&z, m, norms, bias.as_ref());
+        match noise {
+            Some(noise) => weight_noise(&y, x, noise),
+            None => y,
+        }
+    }
+
+    /// The parts of the adapter of `module` on the tape.
+    fn layer(&self, module: &str) -> LayerVariables<T> {
+        if let Some(layer) = self.layers.borrow().get(module) {
+            return layer.clone();
+        }
+        let acting = match self.acting {
+            Some(made) => made[module].clone(),
+            None => {
+                let weight = self.parameters.weight(&parameter_name(module, WEIGHT));
+                self.adapters[module].acting(weight)
+            }
+        };
+        let variable = |value: &Tensor<T>| match self.trains_adapters {
+            true => self.tape.leaf(value.clone()),
+            false => self.tape.constant(value.clone()),
+        };
+        let layer = LayerVariables {
+            a: variable(&acting.a),
+            b: variable(&acting.b),
+            magnitude: acting.magnitude.as_ref().map(|m| variable(&m.value)),
+            acting,
+        };
+        let mut layers = self.layers.borrow_mut();
+        layers.insert(module.to_owned(), layer.clone());
+        layer
     }
 
     /// The position at which each of the `rows` of a batch starts: 0 without
@@ -298,11 +449,27 @@ impl<'a, T: Scalar> Graph<'a, T> {
         self.tape.constant(context)
     }
 
-    /// The variables that were asked for and are trained, by name.
-    pub fn into_trained(self) -> BTreeMap<String, Var<T>> {
-        let mut variables = self.variables.into_inner();
-        variables.retain(|name, _| self.trained.contains(name));
-        variables
+    /// The gradients of `weight * loss` with respect to all that is trained.
+    pub fn gradients(self, loss: &Var<T>, weight: T) -> PassGradients<T> {
+        let mut found = self.tape.backward_from(loss, tensor(&[1], vec![weight]));
+        let variables = self.variables.into_inner().into_iter();
+        let parameters = variables
+            .filter(|(name, _)| self.trained.contains(name))
+            .filter_map(|(name, variable)| Some((name, found.take(&variable)?)))
+            .collect();
+        let layers = self.layers.into_inner().into_iter();
+        let acting = layers.filter_map(|(module, layer)| {
+            let gradients = ActingGradients {
+                a: found.take(&layer.a)?,
+                b: found.take(&layer.b)?,
+                magnitude: layer.magnitude.and_then(|m| found.take(&m)),
+            };
+            Some((module, gradients))
+        });
+        PassGradients {
+            parameters,
+            acting: acting.collect(),
+        }
     }
 
     fn variable<'v>(&self, name: &str, value: impl FnOnce() -> &'v Tensor<T>) -> Var<T> {
@@ -319,5 +486,22 @@ impl<'a, T: Scalar> Graph<'a, T> {
             .borrow_mut()
             .insert(name.to_owned(), variable.clone());
         variable
+    }
+}
+
+/// `U V` of two products, `[U1, U2]` and `[V1; V2]`; none of none.
+fn sum_of_products<T: Scalar>(
+    one: Option<[Tensor<T>; 2]>,
+    other: Option<[Tensor<T>; 2]>,
+) -> Option<[Tensor<T>; 2]> {
+    match (one, other) {
+        (Some([u1, v1]), Some([u2, v2])) => {
+            let join = |axis, parts: [&Tensor<T>; 2]| {
+                let joined = concatenate(Axis(axis), &parts.map(|part| part.view()));
+                joined.expect("products of one shape").into_shared()
+            };
+            Some([join(1, [&u1, &u2]), join(0, [&v1, &v2])])
+        }
+        (one, other) => one.or(other),
     }
 }

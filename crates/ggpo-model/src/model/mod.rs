@@ -23,8 +23,11 @@ pub use bert::BertConfig;
 pub use cache::KeyValueCache;
 pub use config::ConfigJson;
 pub(crate) use files::Extra;
+pub use ggpo_lora::Adapters;
 pub use gpt2::Gpt2Config;
-pub use graph::{Adapters, Graph, OutputLayer, lora_a, lora_b};
+pub use graph::{
+    ActingWeights, Graph, LayerPerturbation, OutputLayer, PassGradients, acting_weights,
+};
 pub use llama::{LlamaConfig, RopeScaling};
 pub use precision::Precision;
 pub use specification::{INITIALIZER_RANGE, ParameterSpec, Start, is_in};

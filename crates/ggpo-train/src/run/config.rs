@@ -21,6 +21,7 @@ pub struct RunConfig {
     /// What is learnt.
     pub task: TaskConfig,
     /// How it is learnt.
+    #[serde(default)]
     pub method: MethodConfig,
     /// The optimisation.
     pub training: TrainerConfig,
@@ -50,6 +51,14 @@ impl RunConfig {
             toml::from_str(&text).map_err(|error| Error::file(path, error.to_string()))?;
         config.validate()?;
         Ok(config)
+    }
+
+    /// The description in a text, as it was when it was written.
+    ///
+    /// # Errors
+    /// What does not fit, if it is none.
+    pub(super) fn parse(text: &str) -> std::result::Result<Self, String> {
+        toml::from_str(text).map_err(|error: toml::de::Error| error.to_string())
     }
 
     /// The description as TOML.

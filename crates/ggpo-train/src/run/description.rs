@@ -188,11 +188,10 @@ impl Standard {
     }
 }
 
-const DEFAULTS: [(&str, Standard); 6] = [
+const DEFAULTS: [(&str, Standard); 5] = [
     ("seed", Standard::Integer(0)),
     ("batch_size", Standard::Integer(16)),
     ("task.kind", Standard::Text("classification")),
     ("task.max_length", Standard::Integer(128)),
-    ("method.adaptation", Standard::Text("lora")),
     ("training.learning_rate", Standard::Float(2e-4)),
 ];

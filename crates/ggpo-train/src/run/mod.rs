@@ -158,10 +158,12 @@ pub enum FolderState {
 pub fn state(config: &RunConfig, folder: &Path) -> Result<FolderState> {
     let path = folder.join(DESCRIPTION);
     match std::fs::read_to_string(&path) {
-        Ok(text) if text == config.to_toml() => Ok(match folder.join(RESULT).exists() {
-            true => FolderState::Finished,
-            false => FolderState::Unfinished,
-        }),
+        Ok(text) if RunConfig::parse(&text).as_ref() == Ok(config) => {
+            Ok(match folder.join(RESULT).exists() {
+                true => FolderState::Finished,
+                false => FolderState::Unfinished,
+            })
+        }
         Ok(_) => Err(Error::file(
             path,
             "expected this run's own description, found another run's; choose another folder",

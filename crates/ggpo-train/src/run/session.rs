@@ -1,14 +1,14 @@
 //! A run between its start and its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use ggpo_files::write_atomically;
 use ggpo_lora::NoiseStatistics;
-use ggpo_lora::peft::{PeftAdapter, PeftConfig};
+use ggpo_lora::peft::{PeftAdapter, Wrapped};
 use ggpo_model::base::{Base, write_model_folder};
 use ggpo_model::batch::Batch;
-use ggpo_model::{INITIALIZER_RANGE, Precision};
+use ggpo_model::{INITIALIZER_RANGE, Precision, is_in};
 use ggpo_tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use super::records::Records;
 use super::task::{Corpora, Task};
 use super::{Keep, LABELS, RESULT, RunResult, claim_folder};
 use crate::evaluation::evaluate;
-use crate::method::Adaptation;
+use crate::method::Trainable;
 use crate::metrics::Scores;
 use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerState};
 use crate::{Error, Result, checkpoint};
@@ -246,38 +246,26 @@ impl<'a> Session<'a> {
     /// Writes what was trained: a PEFT folder, or the whole model.
     fn save_weights(&self) -> Result<()> {
         let trainer = &self.trainer;
-        if self.config.method.adaptation == Adaptation::Full {
+        if !self.config.method.has_adapters() {
             return self.save_model();
         }
         let folder = self.folder.join("adapter");
         remove_folder_if_there(&folder)?;
-        let lora = &self.config.method.lora;
-        let mut config = PeftConfig::new(
-            lora.rank,
-            lora.alpha,
-            lora.scaling,
-            trainer.adapters().keys().cloned().collect(),
-            trainer.model().head_modules(),
-            Some(trainer.model().peft_task_type().to_owned()),
-            self.config.model.display().to_string(),
+        let model = trainer.model();
+        let heads = model.head_modules();
+        let parameters = trainer.parameters().iter();
+        let saved = parameters.filter(|(name, _)| is_in(name, &heads));
+        let adapter = PeftAdapter::new(
+            &self.config.method,
+            trainer.adapters(),
+            Wrapped {
+                saved_modules: saved.map(|(name, it)| (name.clone(), it.clone())).collect(),
+                modules_to_save: heads,
+                task_type: model.peft_task_type().to_owned(),
+                base_model: self.config.model.display().to_string(),
+                fan_in_fan_out: model.fan_in_fan_out(),
+            },
         );
-        config.fan_in_fan_out = trainer.model().fan_in_fan_out();
-        let heads = trainer.model().head_modules();
-        let saved = trainer
-            .parameters()
-            .iter()
-            .filter(|(name, _)| {
-                heads
-                    .iter()
-                    .any(|head| name.starts_with(&format!("{head}.")))
-            })
-            .map(|(name, tensor)| (name.clone(), tensor.clone()))
-            .collect();
-        let adapter = PeftAdapter {
-            config,
-            adapters: trainer.adapters().clone(),
-            saved_modules: saved,
-        };
         Ok(adapter.write(&folder)?)
     }
 
@@ -351,7 +339,7 @@ fn read_checkpoint(config: &RunConfig, folder: &Path) -> Result<Option<Checkpoin
         return Ok(None);
     }
     let saved: Checkpoint = checkpoint::read(&path, CHECKPOINT_KIND)?;
-    if saved.config != config.to_toml() {
+    if RunConfig::parse(&saved.config).as_ref() != Ok(config) {
         let problem = "expected a checkpoint of this run, found another run's";
         return Err(Error::file(path, problem));
     }
@@ -373,36 +361,14 @@ fn new_trainer(config: &RunConfig, task: &Task) -> Result<Trainer<f32>> {
         missing,
     } = Base::open(&config.model, Some(task.head()))?;
     task.check(config, &model)?;
-    if config.method.adaptation == Adaptation::Full && !parameters.quantized.is_empty() {
-        let expected = "lora for a base in quantised blocks, which stay frozen";
-        return Err(Error::config("method.adaptation", expected, "full"));
-    }
     for spec in &missing {
         let new = model.new_parameter(spec, INITIALIZER_RANGE, config.seed);
         parameters.insert(spec.name.clone(), new);
     }
-    let adapters = config
-        .method
-        .new_adapters(&model, &parameters, config.seed)?;
-    let heads = model.head_modules();
-    let trained: BTreeSet<String> = match config.method.adaptation {
-        Adaptation::Full => parameters.keys().cloned().collect(),
-        Adaptation::Lora => {
-            let of_head = |name: &&String| heads.iter().any(|h| name.starts_with(&format!("{h}.")));
-            parameters.keys().filter(of_head).cloned().collect()
-        }
-    };
-    let perturbation = config.method.perturbation;
+    let first_rows = |rows| task.first_rows(config, rows);
+    let trainable = Trainable::new(&config.method, model, parameters, config.seed, first_rows)?;
     let training = config.training.clone();
-    Trainer::new(
-        model,
-        parameters,
-        adapters,
-        trained,
-        perturbation,
-        training,
-        config.seed,
-    )
+    Trainer::new(trainable, &config.method, training, config.seed)
 }
 
 /// The bare steps of a run, without evaluation or files.

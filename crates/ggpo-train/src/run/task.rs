@@ -188,6 +188,14 @@ impl Task {
         epoch_batches(&lengths, config.batch_size, config.seed, epoch)
     }
 
+    /// The first `rows` training rows in the order of the first pass over them, or all
+    /// if there are not so many, as one batch.
+    pub fn first_rows(&self, config: &RunConfig, rows: usize) -> Batch {
+        let order = self.epoch_rows(config, 0).into_iter().flatten();
+        let rows: Vec<&Example> = order.take(rows).map(|row| &self.train[row]).collect();
+        collate(&rows, self.fill)
+    }
+
     /// The micro-batches of every step of one pass over the training rows.
     pub fn epoch(&self, config: &RunConfig, epoch: u32) -> Vec<Vec<Batch>> {
         let micro_rows = config.batch_size.div_ceil(config.micro_batches);

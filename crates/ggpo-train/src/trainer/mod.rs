@@ -1,31 +1,40 @@
 //! One optimiser step, from token ids to changed parameters.
 //!
-//! A step draws the noise from the state of the step before (weights, adapters,
-//! and the gradients of A and B), runs every micro-batch forward and backward
-//! under that noise, and lets the optimiser act on the averaged gradients.
+//! A step lets the perturbation say at which point near the weights gradients are
+//! taken, runs every micro-batch forward and backward there, twice if the perturbation
+//! wants it, and lets the optimiser act on the averaged gradients. It does not know
+//! which method it runs: adapters have named factors, a perturbation says what it reads
+//! and moves.
 
+mod apply;
+mod audit;
 mod layers;
 mod real;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ggpo_autograd::{Stopwatch, Tape};
-use ggpo_lora::{AdaptedLayers, Ggpo, GgpoConfig, GradientEstimate, NoiseStatistics};
+use ggpo_lora::adapter::Regulator;
+use ggpo_lora::perturbation::Reads;
+use ggpo_lora::{Adapters, MethodConfig, NoiseStatistics, Perturbation, parameter_name};
 use ggpo_model::batch::Batch;
-use ggpo_model::{Adapters, Graph, Model, Parameters, lora_a, lora_b};
+use ggpo_model::{
+    ActingWeights, Graph, LayerPerturbation, Model, Parameters, PassGradients, acting_weights,
+};
 use ggpo_tensor::parallel::in_pool;
-use ggpo_tensor::{Scalar, Tensor, flat, tensor};
+use ggpo_tensor::{Scalar, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub use layers::{GradientAudit, Layers};
+pub use layers::{GradientAudit, LayerGradients, Layers};
 pub use real::Real;
 pub use state::{StoredTensor, TrainerState};
 
-use crate::optimizer::{AdamW, AdamWConfig, clip_by_global_norm};
+use crate::method::Trainable;
+use crate::optimizer::{AdamW, AdamWConfig};
 use crate::schedule::Schedule;
 use crate::{Error, Result};
-use state::store;
 
 /// Settings of the optimisation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,15 +92,13 @@ pub struct StepReport {
 }
 
 /// A model in training.
-pub struct Trainer<T> {
-    model: Model,
-    parameters: Parameters<T>,
-    adapters: Adapters<T>,
-    /// Parameters of the model itself that are trained.
-    trained: BTreeSet<String>,
-    perturbation: Option<Ggpo<T>>,
-    /// Raw gradients of the last step, for the perturbation.
-    gradients: BTreeMap<String, Tensor<T>>,
+pub struct Trainer<T: Scalar> {
+    trainable: Trainable<T>,
+    method: MethodConfig,
+    perturbation: Option<Box<dyn Perturbation<T>>>,
+    regulator: Option<Box<dyn Regulator<T>>>,
+    /// What the perturbation reads of the last step.
+    gradients: LayerGradients<T>,
     optimizer: AdamW<T>,
     config: TrainerConfig,
     seed: u64,
@@ -100,42 +107,51 @@ pub struct Trainer<T> {
     stopwatch: Option<Stopwatch>,
 }
 
+/// What the passes of a step over all micro-batches gave.
+struct Passes<T> {
+    /// The mean loss over all targets, terms on the factors included.
+    loss: f64,
+    gradients: PassGradients<T>,
+    /// The gradients by the names of what is trained.
+    by_name: BTreeMap<String, Tensor<T>>,
+}
+
 impl<T: Real> Trainer<T> {
-    /// Makes ready to train `parameters` (those named in `trained`, and all
-    /// `adapters`) under a perturbation.
+    /// Makes ready to train with a method.
     ///
     /// # Errors
     /// If a setting cannot be used, or needs the gradient of a quantised weight.
     pub fn new(
-        model: Model,
-        parameters: Parameters<T>,
-        adapters: Adapters<T>,
-        trained: BTreeSet<String>,
-        perturbation: Option<GgpoConfig>,
+        trainable: Trainable<T>,
+        method: &MethodConfig,
         config: TrainerConfig,
         seed: u64,
     ) -> Result<Self> {
         config.validate()?;
-        let perturbation = perturbation
-            .map(|ggpo| Ggpo::new(ggpo, seed, config.steps))
-            .transpose()?;
-        if let Some(name) = trained.iter().find(|name| !parameters.contains_key(*name)) {
-            return Err(Error::config("trained", "dense parameters", name));
-        }
-        if perturbation.as_ref().is_some_and(needs_exact)
-            && let Some(name) = quantized_weights(&parameters, &adapters).next()
-        {
-            let expected = "\"adapters\" or \"none\" where a weight is quantised";
-            let found = format!("\"exact\" and {name}");
-            return Err(Error::config("gradient", expected, found));
-        }
-        Ok(Trainer {
-            model,
+        method.validate()?;
+        let perturbation = method.perturbation::<T>(seed, config.steps)?;
+        let Trainable {
             parameters,
             adapters,
             trained,
+            ..
+        } = &trainable;
+        if let Some(name) = trained.iter().find(|name| !parameters.contains_key(*name)) {
+            return Err(Error::config("trained", "dense parameters", name));
+        }
+        if perturbation.as_ref().is_some_and(|it| it.reads().exact)
+            && let Some(name) = quantized_weights(parameters, adapters).next()
+        {
+            let expected = "a method that needs no exact gradient where a weight is quantised";
+            let found = format!("one that needs it, and {name}");
+            return Err(Error::config("method.perturbation", expected, found));
+        }
+        Ok(Trainer {
             perturbation,
-            gradients: BTreeMap::new(),
+            regulator: method.regulator(config.steps)?,
+            trainable,
+            method: method.clone(),
+            gradients: LayerGradients::default(),
             optimizer: AdamW::new(config.adamw.clone()),
             config,
             seed,
@@ -162,23 +178,26 @@ impl<T: Real> Trainer<T> {
 
     /// The model.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.trainable.model
     }
 
     /// The model's parameters, without noise.
     pub fn parameters(&self) -> &Parameters<T> {
-        &self.parameters
+        &self.trainable.parameters
     }
 
     /// The adapters, without noise.
     pub fn adapters(&self) -> &Adapters<T> {
-        &self.adapters
+        &self.trainable.adapters
     }
 
     /// Statistics of the last step's noise, one per adapter in their order;
     /// empty without a perturbation.
     pub fn noise_statistics(&self) -> &[NoiseStatistics] {
-        self.perturbation.as_ref().map_or(&[], Ggpo::statistics)
+        match &self.perturbation {
+            None => &[],
+            Some(perturbation) => perturbation.statistics(),
+        }
     }
 
     /// One optimiser step on the targets of all `micro_batches` together.
@@ -196,35 +215,19 @@ impl<T: Real> Trainer<T> {
         if let Some(stopwatch) = &mut self.stopwatch {
             stopwatch.start();
         }
-        self.begin_perturbation();
-        self.lap("noise", "refresh");
         let total: usize = micro_batches.iter().map(Batch::target_count).sum();
         assert!(total > 0, "a step needs at least one target");
         let tokens = micro_batches.iter().map(Batch::tokens).sum();
-        let mut loss = 0.0;
-        let mut gradients: BTreeMap<String, Tensor<T>> = BTreeMap::new();
-        for (index, batch) in micro_batches.iter().enumerate() {
-            let share = batch.target_count() as f64 / total as f64;
-            let (part, found) = self.gradients_of(batch, index as u32, share);
-            loss += share * part;
-            for (name, gradient) in found {
-                match gradients.get_mut(&name) {
-                    None => _ = gradients.insert(name, gradient),
-                    Some(sum) => sum.zip_mut_with(&gradient, |sum, &g| *sum += g),
-                }
-            }
+        self.begin_perturbation();
+        self.lap("noise", "refresh");
+        let mut passes = self.passes(micro_batches, total)?;
+        let loss = passes.loss;
+        if self.ascend(&passes) {
+            passes = self.passes(micro_batches, total)?;
         }
-        if !loss.is_finite() {
-            return Err(self.diverged(&self.where_lost(micro_batches)));
-        }
-        if let Some(name) = not_finite(&gradients) {
-            return Err(self.diverged(&format!("the gradient of {name}")));
-        }
-        if self.perturbation.is_some() {
-            self.remember(&gradients);
-        }
+        self.remember(&passes);
         self.lap("gradients", "sum and check");
-        let (gradient_norm, learning_rate) = self.apply(gradients);
+        let (gradient_norm, learning_rate) = self.apply(passes.by_name);
         self.lap("optimiser", "clip and update");
         let report = StepReport {
             step: self.step,
@@ -243,108 +246,215 @@ impl<T: Real> Trainer<T> {
         }
     }
 
+    /// What the perturbation reads; nothing without one.
+    fn reads(&self) -> Reads {
+        let reads = self.perturbation.as_ref().map(|it| it.reads());
+        reads.unwrap_or_default()
+    }
+
+    /// Does `work` with the perturbation, if there is one, and the layers as they are
+    /// now, with these gradients.
+    fn with_perturbation<R>(
+        &mut self,
+        gradients: &LayerGradients<T>,
+        work: impl FnOnce(&mut dyn Perturbation<T>, &Layers<'_, T>) -> R,
+    ) -> Option<R> {
+        let perturbation = self.perturbation.as_deref_mut()?;
+        let Trainable {
+            parameters,
+            adapters,
+            ..
+        } = &self.trainable;
+        let acting = acting_weights(parameters, adapters);
+        let layers = Layers {
+            parameters,
+            adapters,
+            acting: &acting,
+            gradients,
+            optimizer: Some(&self.optimizer),
+        };
+        Some(work(perturbation, &layers))
+    }
+
     fn begin_perturbation(&mut self) {
-        if let Some(perturbation) = &mut self.perturbation {
-            let layers = Layers {
-                parameters: &self.parameters,
-                adapters: self.adapters.iter().collect(),
-                gradients: &self.gradients,
-            };
-            perturbation.begin_step(self.step, &layers);
+        let (step, gradients) = (self.step, std::mem::take(&mut self.gradients));
+        self.with_perturbation(&gradients, |it, layers| it.begin_step(step, layers));
+        self.gradients = gradients;
+    }
+
+    /// Whether the perturbation wants the passes once more, elsewhere.
+    fn ascend(&mut self, passes: &Passes<T>) -> bool {
+        if self.perturbation.is_none() {
+            return false;
+        }
+        let gradients = LayerGradients::of(&passes.gradients, &passes.by_name);
+        let again = self.with_perturbation(&gradients, |it, layers| it.ascend(layers));
+        again.unwrap_or(false)
+    }
+
+    /// Keeps what the perturbation reads at the next step. Gradients of the last step
+    /// are overwritten in place: kept where they were made, they would lie scattered
+    /// over the memory that the next step needs in long pieces.
+    fn remember(&mut self, passes: &Passes<T>) {
+        let reads = self.reads();
+        let found = LayerGradients::of(&passes.gradients, &passes.by_name);
+        if reads.layers {
+            for (module, gradients) in &found.acting {
+                match self.gradients.acting.get_mut(module) {
+                    Some(kept) => {
+                        kept.a.assign(&gradients.a);
+                        kept.b.assign(&gradients.b);
+                    }
+                    None => {
+                        let mut copy = gradients.clone();
+                        copy.a = copy.a.to_owned().into_shared();
+                        copy.b = copy.b.to_owned().into_shared();
+                        copy.magnitude = None;
+                        self.gradients.acting.insert(module.clone(), copy);
+                    }
+                }
+            }
+            keep(&mut self.gradients.merged, &found.merged);
+        }
+        if reads.factors {
+            keep(&mut self.gradients.factors, &found.factors);
         }
     }
 
-    /// Keeps gradients for the next step's perturbation. Those of the last step
-    /// are overwritten in place: kept where they were made, they would lie
-    /// scattered over the memory that the next step needs in long pieces.
-    fn remember(&mut self, gradients: &BTreeMap<String, Tensor<T>>) {
-        for (name, gradient) in gradients {
-            match self.gradients.get_mut(name) {
-                Some(kept) => kept.assign(gradient),
-                None => {
-                    let copy = gradient.to_owned().into_shared();
-                    self.gradients.insert(name.clone(), copy);
+    /// The adapters at the point where gradients are taken, if that is not where they
+    /// are.
+    fn moved_adapters(&self) -> Option<Adapters<T>> {
+        let perturbation = self.perturbation.as_ref()?;
+        perturbation.factor_moves(0)?;
+        let mut adapters = self.trainable.adapters.clone();
+        for (layer, adapter) in adapters.values_mut().enumerate() {
+            let moves = perturbation.factor_moves(layer).unwrap_or_default();
+            for ((_, factor), by) in adapter.factors_mut().into_iter().zip(moves) {
+                for (x, &eps) in factor.iter_mut().zip(by) {
+                    *x += eps;
                 }
             }
         }
+        Some(adapters)
     }
 
-    /// A forward pass of this step: its noise and dropout, nothing recorded.
-    fn graph(&self, micro_batch: u32) -> Graph<'_, T> {
-        let noise = match &self.perturbation {
-            None => vec![None; self.adapters.len()],
-            Some(perturbation) => (0..self.adapters.len())
-                .map(|layer| perturbation.noise(layer, micro_batch))
+    /// A forward pass of this step, nothing recorded: its perturbation and dropout.
+    fn graph<'a>(
+        &'a self,
+        adapters: &'a Adapters<T>,
+        acting: &'a ActingWeights<T>,
+        micro_batch: u32,
+    ) -> Graph<'a, T> {
+        let layers = match &self.perturbation {
+            None => vec![LayerPerturbation::default(); adapters.len()],
+            Some(perturbation) => (0..adapters.len())
+                .map(|layer| LayerPerturbation {
+                    noise: perturbation.noise(layer, micro_batch),
+                    low_rank: perturbation.merged_move(layer).map(|by| {
+                        [&by.up, &by.down].map(|part| part.clone().into_dyn().into_shared())
+                    }),
+                })
                 .collect(),
         };
-        Graph::for_evaluation(Tape::new(), &self.parameters, &self.adapters)
-            .with_noise(noise)
+        Graph::for_evaluation(Tape::new(), &self.trainable.parameters, adapters)
+            .with_acting(acting)
+            .perturbed(layers)
             .with_dropout(self.seed, self.step)
     }
 
+    /// All micro-batches forward and backward, at the point of the perturbation.
+    fn passes(&mut self, micro_batches: &[Batch], total: usize) -> Result<Passes<T>> {
+        let moved = self.moved_adapters().map(Arc::new);
+        let adapters = |trainer: &Self| match &moved {
+            Some(moved) => Arc::clone(moved),
+            None => Arc::new(trainer.trainable.adapters.clone()),
+        };
+        let adapters = adapters(self);
+        let acting = acting_weights(&self.trainable.parameters, &adapters);
+        let mut loss = 0.0;
+        let mut gradients: Option<PassGradients<T>> = None;
+        for (index, batch) in micro_batches.iter().enumerate() {
+            let share = batch.target_count() as f64 / total as f64;
+            let (part, found) = self.pass(&adapters, &acting, batch, index as u32, share);
+            loss += share * part;
+            if self.reads().micro_batches {
+                self.observe(&found, share);
+            }
+            match &mut gradients {
+                None => gradients = Some(found),
+                Some(sum) => sum.add(found),
+            }
+        }
+        let gradients = gradients.expect("a step has a batch");
+        if !loss.is_finite() {
+            let what = self.where_lost(&adapters, &acting, micro_batches);
+            return Err(self.diverged(&what));
+        }
+        let mut by_name = gradients.by_name(&adapters);
+        if let Some(regulator) = &self.regulator {
+            loss += regulator.penalty(&adapters, &mut by_name);
+        }
+        if let Some(name) = not_finite(&by_name) {
+            return Err(self.diverged(&format!("the gradient of {name}")));
+        }
+        Ok(Passes {
+            loss,
+            gradients,
+            by_name,
+        })
+    }
+
     /// Loss of one micro-batch and its gradients times `share`.
-    fn gradients_of(
+    fn pass(
         &mut self,
+        adapters: &Adapters<T>,
+        acting: &ActingWeights<T>,
         batch: &Batch,
         micro_batch: u32,
         share: f64,
-    ) -> (f64, BTreeMap<String, Tensor<T>>) {
-        let mut trained = self.trained.clone();
-        if self.perturbation.as_ref().is_some_and(needs_exact) {
-            trained.extend(
-                self.adapters
-                    .keys()
-                    .map(|module| format!("{module}.weight")),
-            );
+    ) -> (f64, PassGradients<T>) {
+        let mut trained = self.trainable.trained.clone();
+        if self.reads().exact {
+            let modules = adapters.keys();
+            trained.extend(modules.map(|module| parameter_name(module, "weight")));
         }
         let stopwatch = self.stopwatch.take();
-        let graph = self.graph(micro_batch).training(trained);
+        let graph = self.graph(adapters, acting, micro_batch).training(trained);
         let tape = graph.tape().clone();
         if let Some(stopwatch) = stopwatch {
             tape.start_timing(stopwatch);
         }
-        let loss = self.model.loss(&graph, batch);
-        let seed = tensor(&[1], vec![T::from_f64(share)]);
-        let mut gradients = tape.backward_from(&loss, seed);
-        let found = graph
-            .into_trained()
-            .into_iter()
-            .filter_map(|(name, variable)| Some((name, gradients.take(&variable)?)))
-            .collect();
+        let loss = self.trainable.model.loss(&graph, batch);
+        let found = graph.gradients(&loss, T::from_f64(share));
+        let value = loss.item().value();
         self.stopwatch = tape.stop_timing();
-        (loss.item().value(), found)
+        (value, found)
     }
 
-    /// Clips the gradients and lets the optimiser act on them; returns their
-    /// norm before clipping and the learning rate.
-    fn apply(&mut self, mut gradients: BTreeMap<String, Tensor<T>>) -> (f64, f64) {
-        // The exact gradient of a frozen weight is only looked at.
-        gradients
-            .retain(|name, _| self.trained.contains(name) || !self.parameters.contains_key(name));
-        let limit = self.config.clip.unwrap_or(f64::INFINITY);
-        let mut all: Vec<&mut Tensor<T>> = gradients.values_mut().collect();
-        let gradient_norm = clip_by_global_norm(&mut all, limit);
-        let factor = self.config.schedule.factor(self.step, self.config.steps);
-        let learning_rate = self.config.learning_rate * factor;
-        self.optimizer.begin_step();
-        for (name, gradient) in &gradients {
-            let parameter = match self.parameters.get_mut(name) {
-                Some(parameter) => parameter,
-                None => adapter_parameter(&mut self.adapters, name),
-            };
-            let parameter = parameter.as_slice_mut().expect("standard layout");
-            self.optimizer
-                .update(name, parameter, flat(gradient), learning_rate);
+    /// Shows the perturbation the gradients of one micro-batch.
+    fn observe(&mut self, found: &PassGradients<T>, share: f64) {
+        let mut own = found.clone();
+        if share != 1.0 {
+            own.scale(T::from_f64(1.0 / share));
         }
-        (gradient_norm, learning_rate)
+        let gradients = LayerGradients {
+            acting: own.acting,
+            ..LayerGradients::default()
+        };
+        self.with_perturbation(&gradients, |it, layers| it.observe(layers));
     }
 
     /// The first linear layer whose output is not finite in this step's forward
     /// pass, or the loss itself.
-    fn where_lost(&self, micro_batches: &[Batch]) -> String {
+    fn where_lost(
+        &self,
+        adapters: &Adapters<T>,
+        acting: &ActingWeights<T>,
+        micro_batches: &[Batch],
+    ) -> String {
         let lost = micro_batches.iter().enumerate().find_map(|(index, batch)| {
-            let graph = self.graph(index as u32).watching();
-            self.model.loss(&graph, batch);
+            let graph = self.graph(adapters, acting, index as u32).watching();
+            self.trainable.model.loss(&graph, batch);
             graph.first_not_finite()
         });
         lost.map_or("the loss".to_owned(), |module| {
@@ -358,118 +468,33 @@ impl<T: Real> Trainer<T> {
             what: what.to_owned(),
         }
     }
+}
 
-    /// Norms of the gradient of the merged weights on one batch, without
-    /// noise: by equation 7 and exactly. Quantised weights, which have no exact
-    /// gradient, are passed over.
-    pub fn audit(&self, batch: &Batch) -> Vec<GradientAudit> {
-        in_pool(|| T::audit(self, batch))
-    }
-
-    fn audit_in_pool(&self, batch: &Batch) -> Vec<GradientAudit> {
-        let weight = |module: &String| format!("{module}.weight");
-        let adapters = self.adapters.iter();
-        let adapters: Vec<_> = adapters
-            .filter(|(module, _)| self.parameters.contains_key(&weight(module)))
-            .collect();
-        if adapters.is_empty() {
-            return Vec::new();
+impl<T: Scalar> LayerGradients<T> {
+    fn of(gradients: &PassGradients<T>, by_name: &BTreeMap<String, Tensor<T>>) -> Self {
+        let own = |name: &String| gradients.parameters.contains_key(name);
+        let factors = by_name.iter().filter(|(name, _)| !own(name));
+        LayerGradients {
+            acting: gradients.acting.clone(),
+            merged: gradients.parameters.clone(),
+            factors: factors
+                .map(|(name, it)| (name.clone(), it.clone()))
+                .collect(),
         }
-        let weights = adapters.iter().map(|(module, _)| weight(module));
-        let graph =
-            Graph::for_evaluation(Tape::new(), &self.parameters, &self.adapters).training(weights);
-        let loss = self.model.loss(&graph, batch);
-        let mut found = graph.tape().backward(&loss);
-        let gradients: BTreeMap<_, _> = graph
-            .into_trained()
-            .into_iter()
-            .filter_map(|(name, variable)| Some((name, found.take(&variable)?)))
-            .collect();
-        let layers = Layers {
-            parameters: &self.parameters,
-            adapters,
-            gradients: &gradients,
-        };
-        (0..layers.count())
-            .map(|index| GradientAudit::of(layers.adapters[index].0, &layers.layer(index)))
-            .collect()
-    }
-
-    /// Everything a resumed run needs to go on to the same bits.
-    pub fn state(&self) -> TrainerState<T> {
-        TrainerState {
-            step: self.step,
-            trained: self.snapshot(),
-            gradients: store(self.gradients.iter()),
-            optimizer: self.optimizer.clone(),
-            perturbation: self.perturbation.as_ref().map(Ggpo::state),
-        }
-    }
-
-    /// Goes on from a state of the same run.
-    ///
-    /// # Errors
-    /// If the state does not fit the model and its method.
-    pub fn restore(&mut self, state: TrainerState<T>) -> Result<()> {
-        let gradients = state.gradients.into_iter();
-        self.restore_snapshot(state.trained)?;
-        self.gradients = gradients
-            .map(|(name, stored)| (name, stored.into_tensor()))
-            .collect();
-        match (&mut self.perturbation, state.perturbation) {
-            (Some(perturbation), Some(state)) => perturbation.restore(state)?,
-            (None, None) => {}
-            _ => return Err(Error::config("perturbation", "that of the run", "another")),
-        }
-        self.optimizer = state.optimizer;
-        self.step = state.step;
-        Ok(())
-    }
-
-    /// A copy of all that is trained.
-    pub fn snapshot(&self) -> BTreeMap<String, StoredTensor<T>> {
-        let parameters = self
-            .trained
-            .iter()
-            .map(|name| (name, &self.parameters[name]));
-        let mut all = store(parameters);
-        for (module, adapter) in &self.adapters {
-            all.insert(lora_a(module), StoredTensor::of(&adapter.a));
-            all.insert(lora_b(module), StoredTensor::of(&adapter.b));
-        }
-        all
-    }
-
-    /// Puts back a copy of all that is trained.
-    ///
-    /// # Errors
-    /// If names or shapes are not those of this model.
-    pub fn restore_snapshot(&mut self, snapshot: BTreeMap<String, StoredTensor<T>>) -> Result<()> {
-        let expected = self.trained.len() + 2 * self.adapters.len();
-        if snapshot.len() != expected {
-            let expected = format!("{expected} trained tensors");
-            return Err(Error::config("checkpoint", expected, snapshot.len()));
-        }
-        for (name, stored) in snapshot {
-            let slot = if self.trained.contains(&name) {
-                self.parameters.get_mut(&name)
-            } else {
-                find_adapter_parameter(&mut self.adapters, &name)
-            };
-            match slot {
-                Some(slot) if slot.shape() == stored.shape => *slot = stored.into_tensor(),
-                _ => {
-                    let expected = "the trained tensors of this model";
-                    return Err(Error::config("checkpoint", expected, name));
-                }
-            }
-        }
-        Ok(())
     }
 }
 
-fn needs_exact<T: Scalar>(perturbation: &Ggpo<T>) -> bool {
-    perturbation.config().gradient == GradientEstimate::Exact
+/// Copies into what was kept before.
+fn keep<T: Scalar>(kept: &mut BTreeMap<String, Tensor<T>>, found: &BTreeMap<String, Tensor<T>>) {
+    for (name, gradient) in found {
+        match kept.get_mut(name) {
+            Some(kept) => kept.assign(gradient),
+            None => {
+                let copy = gradient.to_owned().into_shared();
+                kept.insert(name.clone(), copy);
+            }
+        }
+    }
 }
 
 /// The names of the quantised weights that have an adapter.
@@ -489,19 +514,4 @@ fn not_finite<T: Scalar>(gradients: &BTreeMap<String, Tensor<T>>) -> Option<&str
         .iter()
         .find(|(_, gradient)| gradient.iter().any(|g| !g.value().is_finite()))
         .map(|(name, _)| name.as_str())
-}
-
-fn find_adapter_parameter<'a, T>(
-    adapters: &'a mut Adapters<T>,
-    name: &str,
-) -> Option<&'a mut Tensor<T>> {
-    if let Some(module) = name.strip_suffix(".lora_A.weight") {
-        return adapters.get_mut(module).map(|adapter| &mut adapter.a);
-    }
-    let module = name.strip_suffix(".lora_B.weight")?;
-    adapters.get_mut(module).map(|adapter| &mut adapter.b)
-}
-
-fn adapter_parameter<'a, T>(adapters: &'a mut Adapters<T>, name: &str) -> &'a mut Tensor<T> {
-    find_adapter_parameter(adapters, name).expect("gradients belong to parameters or adapters")
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ggpo_lora::GgpoState;
+use ggpo_lora::{ActingGradients, State};
 use ggpo_tensor::{Scalar, Tensor, flat, tensor};
 use serde::{Deserialize, Serialize};
 
-use super::Real;
+use super::{LayerGradients, Real};
 use crate::optimizer::AdamW;
 
 /// The state of a [`Trainer`](super::Trainer) between two steps.
@@ -15,9 +15,51 @@ use crate::optimizer::AdamW;
 pub struct TrainerState<T> {
     pub(super) step: u32,
     pub(super) trained: BTreeMap<String, StoredTensor<T>>,
-    pub(super) gradients: BTreeMap<String, StoredTensor<T>>,
+    pub(super) gradients: StoredGradients<T>,
     pub(super) optimizer: AdamW<T>,
-    pub(super) perturbation: Option<GgpoState>,
+    pub(super) perturbation: Option<State>,
+    pub(super) regulator: Option<State>,
+}
+
+/// Gradients of the last step in a checkpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct StoredGradients<T> {
+    acting: BTreeMap<String, [StoredTensor<T>; 2]>,
+    merged: BTreeMap<String, StoredTensor<T>>,
+    factors: BTreeMap<String, StoredTensor<T>>,
+}
+
+impl<T: Scalar> From<&LayerGradients<T>> for StoredGradients<T> {
+    fn from(gradients: &LayerGradients<T>) -> Self {
+        let acting = gradients.acting.iter();
+        let both = |it: &ActingGradients<T>| [&it.a, &it.b].map(StoredTensor::of);
+        StoredGradients {
+            acting: acting.map(|(name, it)| (name.clone(), both(it))).collect(),
+            merged: store(gradients.merged.iter()),
+            factors: store(gradients.factors.iter()),
+        }
+    }
+}
+
+impl<T: Scalar> From<StoredGradients<T>> for LayerGradients<T> {
+    fn from(stored: StoredGradients<T>) -> Self {
+        let tensors = |stored: BTreeMap<String, StoredTensor<T>>| {
+            let stored = stored.into_iter();
+            stored.map(|(name, it)| (name, it.into_tensor())).collect()
+        };
+        let acting = stored.acting.into_iter();
+        LayerGradients {
+            acting: acting
+                .map(|(name, both)| {
+                    let [a, b] = both.map(StoredTensor::into_tensor);
+                    let magnitude = None;
+                    (name, ActingGradients { a, b, magnitude })
+                })
+                .collect(),
+            merged: tensors(stored.merged),
+            factors: tensors(stored.factors),
+        }
+    }
 }
 
 impl<T> TrainerState<T> {

@@ -12,7 +12,9 @@ use ggpo_lab::bench::{BenchConfig, Job, Shape, WARM_UP, bench, serve, table};
 use ggpo_lab::progress::{Followed, minutes};
 use ggpo_tensor::simd::{Level, level};
 
-use crate::options::Method;
+use ggpo_lora::method::Method;
+
+use crate::options::method_names;
 use crate::output::print_json;
 
 /// Arguments of `ggpo bench`.
@@ -38,8 +40,8 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 10)]
     steps: u32,
     /// The methods, separated by commas
-    #[arg(long, value_delimiter = ',', default_value = "lora,ggpo")]
-    method: Vec<Method>,
+    #[arg(long, value_delimiter = ',', default_value = "lora,ggpo", value_parser = method_names())]
+    method: Vec<&'static Method>,
     /// Threads [default: as many as there are processors]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -100,10 +102,8 @@ impl Bench {
     fn config(&self) -> Result<BenchConfig> {
         let shape = self.shape.expect("required without --serve");
         let [batch, seq] = shape.batch();
-        let methods = self
-            .method
-            .iter()
-            .map(|method| Ok((method.name(), method.config()?)));
+        let methods = self.method.iter();
+        let methods = methods.map(|method| (method.name.to_owned(), method.config()));
         Ok(BenchConfig {
             shape,
             model: self.model.clone(),
@@ -112,7 +112,7 @@ impl Bench {
             steps: self.steps,
             threads: self.threads.unwrap_or_else(rayon::current_num_threads),
             simd: self.simd.unwrap_or_else(level),
-            methods: methods.collect::<Result<_>>()?,
+            methods: methods.collect(),
             profile: self.profile,
         })
     }

@@ -95,10 +95,10 @@ impl Train {
     }
 
     fn report(&self, config: &RunConfig, result: &RunResult) -> Result<()> {
-        let trained = match config.method.adaptation {
-            ggpo_train::method::Adaptation::Full => self.out.join("model"),
-            ggpo_train::method::Adaptation::Lora => self.out.join("adapter"),
-        };
+        let trained = self.out.join(match config.method.has_adapters() {
+            true => "adapter",
+            false => "model",
+        });
         if self.json {
             print_json(&json!({
                 "out": self.out,

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use ggpo_train::method::Adaptation;
 use ggpo_train::{Error, Result};
 use serde::Deserialize;
 
@@ -116,7 +115,7 @@ impl AnswersConfig {
                 "reference: expected the id of a method, found \"{found}\""
             ));
         }
-        let full = |method: &&MethodEntry| method.config.adaptation == Adaptation::Full;
+        let full = |method: &&MethodEntry| !method.config.has_adapters();
         if let Some(MethodEntry { id, .. }) = self.methods.iter().find(full) {
             return Some(format!(
                 "methods: expected adaptation = \"lora\", found \"full\" of {id}"

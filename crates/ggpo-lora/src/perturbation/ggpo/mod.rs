@@ -201,8 +201,9 @@ impl<T: Scalar> Perturbation<T> for Ggpo<T> {
     fn reads(&self) -> Reads {
         // Without noise, or without a gradient term in it, no gradient matters.
         Reads {
-            gradients: self.config.gradient != GradientEstimate::None,
+            layers: self.config.gradient != GradientEstimate::None,
             exact: self.config.gradient == GradientEstimate::Exact,
+            ..Reads::default()
         }
     }
 

@@ -165,7 +165,8 @@ fn gguf_file(path: &Path) -> Result<Facts> {
 fn adapter(folder: &Path) -> Result<Facts> {
     let adapter = PeftAdapter::<f32>::read(folder)?;
     let config = &adapter.config;
-    let numbers = adapter.adapters.values().map(|a| a.a.len() + a.b.len());
+    let factors = adapter.adapters.values().flat_map(|it| it.factors());
+    let numbers = factors.map(|(_, factor)| factor.len());
     let mut facts = Facts::default();
     facts.add("kind", "adapter");
     let base = config.base_model_name_or_path.as_deref();
@@ -175,9 +176,9 @@ fn adapter(folder: &Path) -> Result<Facts> {
     facts.add("alpha", config.lora_alpha);
     facts.add("rsLoRA", config.use_rslora);
     facts.add("adapted layers", adapter.adapters.len());
-    facts.add("numbers in A and B", numbers.sum::<usize>());
+    facts.add("trained numbers in adapters", numbers.sum::<usize>());
     let layers = adapter.adapters.iter().map(|(module, adapter)| {
-        let (m, n, r) = (adapter.b.shape()[0], adapter.a.shape()[1], adapter.rank());
+        let ((m, n), r) = (adapter.dim(), adapter.rank());
         format!("{module}: {m} x {n}, rank {r}")
     });
     facts.add("layers", layers.collect::<Vec<_>>());

@@ -1,7 +1,5 @@
 //! The report of a study of written answers: a page of its own.
 
-use ggpo_train::method::MethodConfig;
-
 use super::super::document::{Block, Document, Section, Table, Text};
 use super::super::format::{ABSENT, count, counted, fixed, listed, rate, rates, setting, signed};
 use super::super::summary::{AnswersPair, AnswersRow, answers_pairs, answers_rows};
@@ -174,15 +172,11 @@ fn what_was_run(outcome: &AnswersOutcome) -> Section {
 
 /// What a method trains, and its noise.
 fn method(method: &MethodEntry) -> Text {
-    let MethodConfig {
-        lora, perturbation, ..
-    } = &method.config;
-    let noise = perturbation
-        .as_ref()
-        .map_or("no noise".to_owned(), |noise| {
-            let (sigma, beta) = (setting(noise.sigma), setting(noise.beta));
-            format!("noise with sigma {sigma} and beta {beta}")
-        });
+    let lora = &method.config.lora;
+    let noise = match method.config.perturbation {
+        None => "no noise".to_owned(),
+        Some(_) => method.config.perturbation_in_words(),
+    };
     Text::from(format!(
         "{}: adapters of rank {} and alpha {}, {noise}.",
         method.title,

@@ -1,8 +1,5 @@
 //! What comes first: the answers, what was run, and how to read the numbers.
 
-use ggpo_lora::{GgpoConfig, GradientEstimate, NoiseSpread, SigmaSchedule};
-use ggpo_train::method::Adaptation;
-
 use super::super::document::{Block, Section, Table, Text};
 use super::super::format::{ABSENT, count, counted, listed, percent, probability, rates, setting};
 use super::super::summary::{
@@ -139,14 +136,11 @@ fn methods(outcome: &Outcome) -> Table {
     let mut table = Table::new("The methods", 3, &head);
     for method in &outcome.config.methods {
         let lora = &method.config.lora;
-        let (trained, rank, alpha) = match method.config.adaptation {
-            Adaptation::Full => ("all weights", ABSENT.to_owned(), ABSENT.to_owned()),
-            Adaptation::Lora => (
-                "adapters and head",
-                lora.rank.to_string(),
-                setting(lora.alpha),
-            ),
+        let (rank, alpha) = match method.config.has_adapters() {
+            false => (ABSENT.to_owned(), ABSENT.to_owned()),
+            true => (lora.rank.to_string(), setting(lora.alpha)),
         };
+        let trained = method.config.trained();
         let mut title = method.title.clone();
         if role(outcome, method) == Role::Reference {
             title.push_str(" (reference)");
@@ -160,35 +154,7 @@ fn methods(outcome: &Outcome) -> Table {
 }
 
 fn noise(outcome: &Outcome, method: &MethodEntry) -> String {
-    let Some(noise) = &method.config.perturbation else {
-        return "none".to_owned();
-    };
-    let GgpoConfig { sigma, beta, .. } = noise;
-    let gradient = match noise.gradient {
-        GradientEstimate::None => "weight norms only".to_owned(),
-        _ if *beta == 0.0 => "weight norms only".to_owned(),
-        GradientEstimate::Adapters => {
-            format!(
-                "weight norms and gradient norms by equation 7, beta {}",
-                setting(*beta)
-            )
-        }
-        GradientEstimate::Exact => {
-            format!(
-                "weight norms and exact gradient norms, beta {}",
-                setting(*beta)
-            )
-        }
-    };
-    let ramp = match noise.schedule {
-        SigmaSchedule::Constant => "",
-        SigmaSchedule::CosineRamp => ", rising from 0 along a cosine",
-    };
-    let spread = match noise.spread {
-        NoiseSpread::Rows => "per row",
-        NoiseSpread::Isotropic => "the same for all rows of a layer",
-    };
-    let mut words = format!("sigma {}{ramp}; {gradient}; {spread}", setting(*sigma));
+    let mut words = method.config.perturbation_in_words();
     if role(outcome, method) == Role::Control {
         let guided: Vec<&str> = with_role(outcome, Role::Guided)
             .map(|method| method.title.as_str())

@@ -18,7 +18,7 @@ pub(super) use descent::{
 
 pub(super) use peers::{PeerRow, PeerSummary};
 
-use ggpo_lora::{GgpoForm, GradientEstimate, NoiseSpread};
+use ggpo_lora::method::Guidance;
 
 use crate::repro::config::{Level, MethodEntry};
 use crate::repro::outcome::{Finished, MethodOutcome, Outcome, TaskOutcome};
@@ -42,16 +42,10 @@ pub(super) fn role(outcome: &Outcome, method: &MethodEntry) -> Role {
     if method.id == outcome.config.reference {
         return Role::Reference;
     }
-    match &method.config.perturbation {
-        Some(noise) if noise.spread == NoiseSpread::Isotropic => Role::Control,
-        Some(noise)
-            if noise.gradient != GradientEstimate::None
-                && noise.beta > 0.0
-                && noise.form == GgpoForm::Paper =>
-        {
-            Role::Guided
-        }
-        _ => Role::Other,
+    match method.config.guidance() {
+        Guidance::Control => Role::Control,
+        Guidance::Guided => Role::Guided,
+        Guidance::None => Role::Other,
     }
 }
 
