@@ -109,6 +109,9 @@ impl<T: Scalar> Ggpo<T> {
         let refreshed = scales.map(|(scales, layer)| scales.deviations(&self.config, layer));
         let refreshed: Vec<Deviations<T>> = refreshed.collect();
         let known = !self.layers.is_empty();
+        if known {
+            assert_eq!(count, self.layers.len(), "the number of layers changed");
+        }
         self.statistics.clear();
         for (index, found) in refreshed.into_iter().enumerate() {
             if known {
@@ -199,7 +202,7 @@ impl<T: Scalar> Perturbation<T> for Ggpo<T> {
     }
 
     fn reads(&self) -> Reads {
-        // Without noise, or without a gradient term in it, no gradient matters.
+        // Also where its weight in the noise is 0: the statistics tell its norm.
         Reads {
             gradients: self.config.gradient != GradientEstimate::None,
             exact: self.config.gradient == GradientEstimate::Exact,
