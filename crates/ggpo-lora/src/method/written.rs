@@ -47,7 +47,7 @@ impl TryFrom<Written> for MethodConfig {
                 None => {
                     let names: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
                     let names = names.join(", ");
-                    return Err(format!("method: expected one of {names}, found {name}"));
+                    return Err(format!("name: expected one of {names}, found `{name}`"));
                 }
             },
         };
