@@ -1,8 +1,8 @@
 //! Laws of all adapter forms.
 
 use ggpo_lora::{
-    Adapter, Ggpo, GgpoConfig, Perturbation, adapter_gradient_row_norms_squared,
-    merged_row_norms_squared, row_norms_squared,
+    Adapter, Adapters, Ggpo, GgpoConfig, Perturbation, adapter_gradient_row_norms_squared,
+    find_factor, merged_row_norms_squared, parameter_name, row_norms_squared,
 };
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -107,6 +107,40 @@ proptest! {
             let expected = sigma.powi(2) / n * (acting[i] + beta * gradient);
             // The terms of a row's norm may cancel to a ten thousandth.
             prop_assert!((std * std - expected).abs() <= 1e-7 * expected, "{std} {expected}");
+        }
+    }
+}
+
+/// Also if one adapted module is inside of another.
+#[test]
+fn a_factor_is_found_by_the_name_of_its_parameter() {
+    for form in 0..FORMS {
+        let mut adapters = Adapters::new();
+        for (seed, module) in ["block", "block.inner", "block.inner.lora_A"]
+            .iter()
+            .enumerate()
+        {
+            let layer = adapted::<f64>(form, seed as u64, (4, 5), 2, false);
+            adapters.insert((*module).to_owned(), layer.adapter);
+        }
+        for (module, adapter) in adapters.clone() {
+            for (factor, value) in adapter.factors() {
+                let name = parameter_name(&module, factor);
+                assert_eq!(
+                    find_factor(&mut adapters, &name),
+                    Some(&mut value.clone()),
+                    "{name}"
+                );
+            }
+        }
+        for name in [
+            "block",
+            "block.weight",
+            "other.lora_A.weight",
+            "block.lora_C",
+            "",
+        ] {
+            assert!(find_factor(&mut adapters, name).is_none(), "{name}");
         }
     }
 }
