@@ -94,7 +94,7 @@ fn parts_replace_those_of_the_name() {
 /// One sentence with the field and what was expected.
 #[test]
 fn what_is_unknown_is_named_with_what_there_is() {
-    let cases: [(&str, &[&str]); 13] = [
+    let cases: [(&str, &[&str]); 18] = [
         (
             "name = \"sgd\"",
             &["name", "sgd", "lora-plus", "mgpo-merged"],
@@ -103,7 +103,10 @@ fn what_is_unknown_is_named_with_what_there_is() {
             "optimiser = \"sgd\"",
             &["optimiser", "adapter", "lora_plus"],
         ),
-        ("adapter = \"prefix\"", &["prefix", "full", "adalora"]),
+        (
+            "adapter = \"prefix\"",
+            &["adapter", "prefix", "full", "adalora"],
+        ),
         ("init = \"svd\"", &["init", "svd", "pissa", "lora_ga"]),
         (
             "init = { kind = \"pissa\", rows = 8 }",
@@ -129,6 +132,14 @@ fn what_is_unknown_is_named_with_what_there_is() {
             "perturbation = { kind = \"msam\", rho = \"x\" }",
             &["perturbation", "x", "f64"],
         ),
+        ("adapter = 8", &["adapter", "a name", "8"]),
+        ("lora = 8", &["lora", "a table", "8"]),
+        ("init = 8", &["init", "a name or a table", "8"]),
+        (
+            "perturbation = true",
+            &["perturbation", "a name or a table", "true"],
+        ),
+        ("perturbation = { kind = 8 }", &["perturbation", "8"]),
         ("lora = { r = 8 }", &["lora", "`r`", "rank"]),
         ("adalora = { tinit = 8 }", &["adalora", "tinit", "t_init"]),
         (
