@@ -202,7 +202,7 @@ impl<T: Scalar> Perturbation<T> for Ggpo<T> {
     }
 
     fn reads(&self) -> Reads {
-        // Also where its weight in the noise is 0: the statistics tell its norm.
+        // Without noise, or without a gradient term in it, no gradient matters.
         Reads {
             gradients: self.config.gradient != GradientEstimate::None,
             exact: self.config.gradient == GradientEstimate::Exact,
