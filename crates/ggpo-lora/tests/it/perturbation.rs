@@ -393,3 +393,12 @@ fn the_exact_estimate_without_an_exact_gradient_is_a_mistake() {
     };
     begun(config, 0, &layer);
 }
+
+#[test]
+#[should_panic(expected = "the number of layers changed")]
+fn a_state_of_another_number_of_layers_is_a_mistake() {
+    let mut one = begun(GgpoConfig::default(), 0, &two_layers(1).0[0]);
+    let state = one.state();
+    one.restore(state).unwrap();
+    one.begin_step(1, &two_layers(1));
+}
