@@ -24,7 +24,7 @@
 //! step of a run, so there are gradients of the first:
 //!
 //! ```
-//! use ggpo_lora::{AdaptedLayers, Ggpo, GgpoConfig, LayerView};
+//! use ggpo_lora::{AdaptedLayers, Ggpo, GgpoConfig, LayerView, Perturbation};
 //! use ndarray::{Array2, array};
 //!
 //! struct OneLayer {
@@ -40,14 +40,11 @@
 //!         1
 //!     }
 //!     fn layer(&self, _index: usize) -> LayerView<'_, f64> {
+//!         let weight = self.weight.view().into();
 //!         LayerView {
-//!             weight: self.weight.view().into(),
-//!             a: self.a.view(),
-//!             b: self.b.view(),
-//!             scaling: 2.0,
 //!             grad_a: Some(self.grad_a.view()),
 //!             grad_b: Some(self.grad_b.view()),
-//!             grad_merged: None,
+//!             ..LayerView::new(weight, self.a.view(), self.b.view(), 2.0)
 //!         }
 //!     }
 //! }

@@ -334,11 +334,14 @@ pub fn find_factor<'a, T: Scalar>(
     adapters: &'a mut Adapters<T>,
     parameter: &str,
 ) -> Option<&'a mut Tensor<T>> {
-    let ends = parameter.match_indices('.').map(|(end, _)| end);
-    let module = ends
-        .map(|end| &parameter[..end])
-        .find(|module| adapters.contains_key(*module))?;
-    let factor = &parameter[module.len() + 1..];
+    // Names have dots on both sides of the one between module and factor.
+    let mut splits = parameter
+        .match_indices('.')
+        .map(|(dot, _)| (&parameter[..dot], &parameter[dot + 1..]));
+    let (module, factor) = splits.find(|(module, factor)| {
+        let adapter = adapters.get(*module);
+        adapter.is_some_and(|adapter| adapter.factor(factor).is_some())
+    })?;
     adapters.get_mut(module)?.factor_mut(factor)
 }
 

@@ -2,6 +2,7 @@
 
 use super::{AdapterKind, InitConfig, MethodConfig};
 use crate::LoraError;
+use crate::adapter::ScalingRule;
 use crate::perturbation::ggpo::{GgpoForm, NoiseGradient};
 use crate::perturbation::{PerturbationConfig, Space};
 
@@ -19,10 +20,20 @@ pub fn refusal(config: &MethodConfig) -> Option<LoraError> {
         }
         (AdapterKind::Lora | AdapterKind::Dora, _) => {}
     }
+    if config.adapter == AdapterKind::Adalora && config.lora.scaling != ScalingRule::Lora {
+        return undefined(format!("the scaling of rsLoRA with {adapter}"), START_RANK);
+    }
     if config.adapter == AdapterKind::Full && config.lora_plus.is_some() {
         return undefined(format!("LoRA+ with {adapter}"), NO_FACTORS);
     }
     let perturbation = config.perturbation.as_ref()?;
+    if let PerturbationConfig::Ggpo(ggpo) = perturbation
+        && ggpo.form == GgpoForm::SdScripts
+        && config.init != InitConfig::Kaiming
+    {
+        let pair = format!("{} with {start}", perturbation.title());
+        return undefined(pair, CIRCULATION);
+    }
     let reason = match (config.adapter, perturbation) {
         (AdapterKind::Full, _) => NO_LAYERS,
         (AdapterKind::Lora, _) => return None,
@@ -43,6 +54,7 @@ const NO_FACTORS: &str = "it trains the weights themselves and has no A and B";
 const NO_LAYERS: &str = "it has no adapters, whose layers a perturbation acts on";
 const E_STARTS_AT_0: &str =
     "AdaLoRA starts at E = 0 with P and Q at random, so there are no A and B to start";
+const START_RANK: &str = "its scaling is alpha / r for the r of the start";
 const CIRCULATION: &str = "this form is in circulation for plain LoRA only";
 const ROW_NORM: &str = "the norm of a row of DoRA's weight is its magnitude, so the derivative \
      through the norm is not that of the formula";

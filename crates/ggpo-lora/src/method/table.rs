@@ -265,7 +265,7 @@ pub const METHODS: &[Method] = &[
         title: "EFlat-LoRA",
         about: "SAM's move of W', carried by B; third-party codes differ",
         formula: "E_B <- (1 - b) E_B + b E_W A^+ / s, E_W = rho g_W / ||g_W||",
-        source: "arXiv 2508.00522",
+        source: "Deng and others 2025, arXiv 2508.00522 (EFMLoRA from version 3 on)",
         passes: "1",
         memory: "moves of B; gradients of A and B",
         parts: || under(PerturbationConfig::Efm(EfmLoraConfig::default())),

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{AdapterKind, METHODS, MethodConfig, method};
+use super::{METHODS, MethodConfig, method};
 
 /// The fields of a method in a file, of which any may be missing.
 #[derive(Deserialize)]
@@ -15,20 +15,12 @@ pub(super) struct Written {
     name: Option<String>,
     /// Files of before have another name for it.
     #[serde(alias = "adaptation")]
-    adapter: Option<AdapterKind>,
-    lora: Option<Table>,
-    adalora: Option<Table>,
-    init: Option<KindOrTable>,
-    perturbation: Option<KindOrTable>,
-    lora_plus: Option<Table>,
-}
-
-/// One of several kinds of settings, by its name or with some of its fields.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a name or a table")]
-enum KindOrTable {
-    Kind(String),
-    Table(Table),
+    adapter: Option<Value>,
+    lora: Option<Value>,
+    adalora: Option<Value>,
+    init: Option<Value>,
+    perturbation: Option<Value>,
+    lora_plus: Option<Value>,
 }
 
 /// The word for no perturbation.
@@ -47,12 +39,15 @@ impl TryFrom<Written> for MethodConfig {
                 None => {
                     let names: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
                     let names = names.join(", ");
-                    return Err(format!("method: expected one of {names}, found {name}"));
+                    return Err(format!("name: expected one of {names}, found `{name}`"));
                 }
             },
         };
         if let Some(adapter) = written.adapter {
-            config.adapter = adapter;
+            if !adapter.is_str() {
+                return Err(format!("adapter: expected a name, found `{adapter}`"));
+            }
+            config.adapter = read("adapter", adapter)?;
         }
         if let Some(fields) = written.lora {
             config.lora = with("lora", &config.lora, fields)?;
@@ -69,7 +64,7 @@ impl TryFrom<Written> for MethodConfig {
         }
         config.perturbation = match written.perturbation {
             None => config.perturbation,
-            Some(KindOrTable::Kind(kind)) if kind == NONE => None,
+            Some(Value::String(kind)) if kind == NONE => None,
             // Files of before have no kind: they know one only.
             Some(written) => Some(of_kind(
                 "perturbation",
@@ -86,11 +81,14 @@ impl TryFrom<Written> for MethodConfig {
 fn with<C: Serialize + DeserializeOwned>(
     name: &str,
     config: &C,
-    fields: Table,
+    fields: Value,
 ) -> Result<C, String> {
+    let Value::Table(fields) = fields else {
+        return Err(format!("{name}: expected a table, found `{fields}`"));
+    };
     let mut table = to_table(config);
     table.extend(fields);
-    read(name, table)
+    read(name, Value::Table(table))
 }
 
 /// Settings of one of several kinds: those known, with some fields replaced, if the
@@ -98,12 +96,17 @@ fn with<C: Serialize + DeserializeOwned>(
 fn of_kind<C: Serialize + DeserializeOwned>(
     name: &str,
     known: Option<C>,
-    written: KindOrTable,
+    written: Value,
     default: &str,
 ) -> Result<C, String> {
     let mut fields = match written {
-        KindOrTable::Kind(kind) => Table::from_iter([(KIND.to_owned(), Value::String(kind))]),
-        KindOrTable::Table(fields) => fields,
+        Value::String(kind) => Table::from_iter([(KIND.to_owned(), Value::String(kind))]),
+        Value::Table(fields) => fields,
+        other => {
+            return Err(format!(
+                "{name}: expected a name or a table, found `{other}`"
+            ));
+        }
     };
     let known = known.map(|known| to_table(&known)).unwrap_or_default();
     let fallback = known.get(KIND).cloned().unwrap_or(Value::from(default));
@@ -114,7 +117,7 @@ fn of_kind<C: Serialize + DeserializeOwned>(
     };
     let names: Vec<String> = fields.keys().cloned().collect();
     table.extend(fields);
-    let config: C = read(name, table)?;
+    let config: C = read(name, Value::Table(table))?;
     // A kind without settings does not look at the fields that it is given.
     let has = to_table(&config);
     match names.iter().find(|field| !has.contains_key(*field)) {
@@ -123,8 +126,8 @@ fn of_kind<C: Serialize + DeserializeOwned>(
     }
 }
 
-fn read<C: DeserializeOwned>(name: &str, table: Table) -> Result<C, String> {
-    C::deserialize(Value::Table(table)).map_err(|error| format!("{name}: {}", error.message()))
+fn read<C: DeserializeOwned>(name: &str, value: Value) -> Result<C, String> {
+    C::deserialize(value).map_err(|error| format!("{name}: {}", error.message()))
 }
 
 fn to_table<C: Serialize>(config: &C) -> Table {

@@ -102,10 +102,13 @@ impl<T: Scalar> Perturbation<T> for EfmLora<T> {
             let Some(newest) = self.newest(&layer) else {
                 continue;
             };
-            if self.moves.len() == index {
-                self.moves.push([Vec::new(), vec![T::ZERO; newest.len()]]);
+            // A layer before this one may have had no gradient yet.
+            if self.moves.len() <= index {
+                self.moves.resize(index + 1, Default::default());
             }
-            for (mean, &newest) in self.moves[index][1].iter_mut().zip(&newest) {
+            let [_, mean] = &mut self.moves[index];
+            mean.resize(newest.len(), T::ZERO);
+            for (mean, &newest) in mean.iter_mut().zip(&newest) {
                 *mean = (T::ONE - b) * *mean + b * newest;
             }
         }

@@ -21,7 +21,9 @@ use ndarray::{ArrayView2, Axis, concatenate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FactorMoves, LowRankMove, Perturbation, Reads, Space, check_radius, norm, scaled};
+use super::{
+    FactorMoves, LowRankMove, Perturbation, Reads, Space, check_radius, gradients, norm, scaled,
+};
 use crate::norms::{adapter_gradient_row_norms_squared, product_row_norms_squared};
 use crate::{AdaptedLayers, LoraError, State};
 
@@ -125,21 +127,17 @@ impl<T: Scalar> Mgpo<T> {
         let factors: Vec<_> = (0..layers.count())
             .map(|index| layers.factors(index))
             .collect();
-        let gradients: Vec<Vec<&[T]>> = factors
+        let gradients = gradients(&factors);
+        if gradients
             .iter()
-            .map(|layer| {
-                layer
-                    .iter()
-                    .filter_map(|factor| factor.gradient.as_deref())
-                    .collect()
-            })
-            .collect();
-        if gradients.iter().all(Vec::is_empty) {
+            .flatten()
+            .all(|gradient| gradient.is_empty())
+        {
             return;
         }
         if self.momentum.is_empty() {
-            let zeros = |layer: &Vec<&[T]>| layer.iter().map(|g| vec![T::ZERO; g.len()]).collect();
-            self.momentum = gradients.iter().map(zeros).collect();
+            let nothing = |layer: &Vec<&[T]>| vec![Vec::new(); layer.len()];
+            self.momentum = gradients.iter().map(nothing).collect();
         }
         let mu = T::from_f64(self.config.mu);
         let pairs = self
@@ -148,16 +146,20 @@ impl<T: Scalar> Mgpo<T> {
             .flatten()
             .zip(gradients.iter().flatten());
         for (momentum, gradient) in pairs {
+            if momentum.is_empty() {
+                momentum.resize(gradient.len(), T::ZERO);
+            }
             for (m, &g) in momentum.iter_mut().zip(*gradient) {
                 *m = mu * *m + g;
             }
         }
         self.average(0, norm(gradients.iter().flatten().copied()));
         let norm = norm(self.momentum.iter().flatten().map(Vec::as_slice));
-        if norm == 0.0 {
+        let mean_norm = self.mean_norms[0];
+        if norm == 0.0 || mean_norm == 0.0 {
             return self.factor_moves.clear();
         }
-        let factor = self.config.signed() / norm / self.mean_norms[0];
+        let factor = self.config.signed() / norm / mean_norm;
         let moves = |layer: &Vec<Vec<T>>| layer.iter().map(|m| scaled(m, factor)).collect();
         self.factor_moves = self.momentum.iter().map(moves).collect();
     }
@@ -248,8 +250,13 @@ impl<T: Scalar> Perturbation<T> for Mgpo<T> {
         let parts: Vec<Vec<f64>> = state.take("parts")?;
         let mean_norms: Vec<Vec<f64>> = state.take("mean_norms")?;
         state.finish()?;
+        let parts: Vec<f64> = parts.into_iter().flatten().collect();
+        if parts.iter().sum::<f64>() != momentum.len() as f64 {
+            let reason = "its parts do not add up to its momentum".to_owned();
+            return Err(LoraError::State { reason });
+        }
         let mut momentum = momentum.into_iter();
-        let parts = parts.into_iter().flatten();
+        let parts = parts.into_iter();
         self.momentum = parts
             .map(|parts| momentum.by_ref().take(parts as usize).collect())
             .collect();

@@ -24,7 +24,7 @@ pub use mgpo::{Mgpo, MgpoConfig, Sign};
 pub use msam::{Msam, MsamConfig};
 pub use sam::{Sam, SamConfig};
 
-use crate::{AdaptedLayers, LoraError, NoiseStatistics, State};
+use crate::{AdaptedLayers, FactorView, LoraError, NoiseStatistics, State};
 
 /// Where a perturbation acts.
 #[derive(
@@ -147,6 +147,17 @@ fn norm<'a, T: Scalar>(vectors: impl IntoIterator<Item = &'a [T]>) -> f64 {
         .into_iter()
         .map(|x| ggpo_tensor::reduce::squared_norm(x).value());
     squares.sum::<f64>().sqrt()
+}
+
+/// The gradients of all factors, layer by layer; an empty one where there is none, so
+/// that the others keep their places.
+fn gradients<'a, T: Scalar>(factors: &'a [Vec<FactorView<'_, T>>]) -> Vec<Vec<&'a [T]>> {
+    let of_layer = |layer: &'a Vec<FactorView<'_, T>>| {
+        let all = layer.iter();
+        all.map(|factor| factor.gradient.as_deref().unwrap_or_default())
+            .collect()
+    };
+    factors.iter().map(of_layer).collect()
 }
 
 /// Numbers times a factor.

@@ -11,7 +11,7 @@ use ndarray::{Array2, ArrayViewMut2, Axis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FactorMoves, Perturbation, Reads, Space, check_radius, norm, scaled};
+use super::{FactorMoves, Perturbation, Reads, Space, check_radius, gradients, norm, scaled};
 use crate::norms::row_norms_squared;
 use crate::{AdaptedLayers, LoraError, State};
 
@@ -82,15 +82,7 @@ impl<T: Scalar> Sam<T> {
         let factors: Vec<_> = (0..layers.count())
             .map(|index| layers.factors(index))
             .collect();
-        let gradients: Vec<Vec<&[T]>> = factors
-            .iter()
-            .map(|layer| {
-                layer
-                    .iter()
-                    .filter_map(|factor| factor.gradient.as_deref())
-                    .collect()
-            })
-            .collect();
+        let gradients = gradients(&factors);
         let norm = norm(gradients.iter().flatten().copied());
         if norm == 0.0 {
             return false;

@@ -5,7 +5,7 @@
     reason = "every test file uses a part of this module"
 )]
 
-use ggpo_lora::{AdaptedLayers, Ggpo, GgpoConfig, LayerView};
+use ggpo_lora::{AdaptedLayers, Ggpo, GgpoConfig, LayerView, Perturbation};
 use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::{RowPerturbation, Scalar, matmul, matmul_nt, matmul_tn};
 use ndarray::{Array2, ArrayView2, s};
@@ -86,14 +86,12 @@ impl<T: Scalar> PlainLayer<T> {
     }
 
     pub fn view(&self) -> LayerView<'_, T> {
+        let weight = self.weight.view().into();
         LayerView {
-            weight: self.weight.view().into(),
-            a: self.a.view(),
-            b: self.b.view(),
-            scaling: self.scaling,
             grad_a: self.grad_a.as_ref().map(|g| g.view()),
             grad_b: self.grad_b.as_ref().map(|g| g.view()),
             grad_merged: self.grad_merged.as_ref().map(|g| g.view()),
+            ..LayerView::new(weight, self.a.view(), self.b.view(), self.scaling)
         }
     }
 }

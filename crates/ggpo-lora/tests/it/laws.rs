@@ -7,8 +7,8 @@
 
 use crate::common::*;
 use ggpo_lora::{
-    Ggpo, GgpoConfig, GgpoForm, GradientEstimate, NoiseKind, NoiseSpread, SigmaSchedule,
-    adapter_gradient_row_norms_squared, merged_row_norms_squared, row_norms_squared,
+    Ggpo, GgpoConfig, GgpoForm, GradientEstimate, NoiseKind, NoiseSpread, Perturbation,
+    SigmaSchedule, adapter_gradient_row_norms_squared, merged_row_norms_squared, row_norms_squared,
 };
 use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::{Scalar, matmul, matmul_nt, matmul_tn};

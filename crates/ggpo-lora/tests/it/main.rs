@@ -6,6 +6,7 @@
 mod adapter;
 mod common;
 mod laws;
+mod methods;
 mod norms;
 mod peft;
 mod perturbation;

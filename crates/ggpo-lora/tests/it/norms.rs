@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use ggpo_lora::{
-    AdaptedLayers, Ggpo, GgpoConfig, GgpoForm, GradientEstimate, LayerView,
+    AdaptedLayers, Ggpo, GgpoConfig, GgpoForm, GradientEstimate, LayerView, Perturbation,
     adapter_gradient_row_norms_squared, merged_row_norms_squared, row_norms_squared,
 };
 use ggpo_tensor::{BlockFormat, QuantizedMatrix, Scalar};

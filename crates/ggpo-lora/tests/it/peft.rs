@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::normal;
+use ggpo_lora::adapter::lora;
 use ggpo_lora::peft::{PeftAdapter, PeftConfig};
-use ggpo_lora::{Adapter, LoraError, ScalingRule, Targets};
+use ggpo_lora::{Adapter, Lora, LoraError, ScalingRule, Targets};
 use ggpo_tensor::{Tensor, flat};
 use half::{bf16, f16};
 use safetensors::tensor::{TensorView, serialize};
@@ -112,17 +113,16 @@ fn adapters_and_saved_modules_are_found_by_their_names() {
     let adapter = PeftAdapter::<f32>::read(fixture("bert")).unwrap();
     assert_eq!(adapter.adapters.len(), 12);
     let query = &adapter.adapters[QUERY];
-    assert_eq!(
-        (query.a.shape(), query.b.shape()),
-        (&[4, 32][..], &[32, 4][..])
-    );
-    assert_eq!((query.scaling, query.dropout), (2.0, 0.0));
+    let [a, b] = [lora::A, lora::B].map(|factor| query.factor(factor).unwrap());
+    assert_eq!((a.shape(), b.shape()), (&[4, 32][..], &[32, 4][..]));
+    assert_eq!((query.scaling(), query.dropout), (2.0, 0.0));
     let saved: Vec<_> = adapter.saved_modules.keys().collect();
     assert_eq!(saved, ["classifier.bias", "classifier.weight"]);
     let gpt2 = PeftAdapter::<f32>::read(fixture("gpt2")).unwrap();
     assert!(gpt2.config.fan_in_fan_out);
     let attention = &gpt2.adapters["transformer.h.0.attn.c_attn"];
-    assert_eq!(attention.b.shape(), [96, 4], "B is out x r for Conv1D too");
+    let b = attention.factor(lora::B).unwrap();
+    assert_eq!(b.shape(), [96, 4], "B is out x r for Conv1D too");
 }
 
 /// Files must carry what PyTorch's loaders look for.
@@ -175,11 +175,13 @@ fn new_adapter() -> PeftAdapter<f32> {
         "base".into(),
     );
     config.lora_dropout = 0.1;
-    let adapter = |seed| Adapter {
-        a: random(seed, 2, 5),
-        b: random(seed + 1, 4, 2),
-        scaling: ScalingRule::RsLora.factor(3.0, 2) as f32,
-        dropout: 0.1,
+    let adapter = |seed| {
+        let form = Lora {
+            a: random(seed, 2, 5),
+            b: random(seed + 1, 4, 2),
+            scaling: ScalingRule::RsLora.factor(3.0, 2) as f32,
+        };
+        Adapter::new(form).with_dropout(0.1)
     };
     PeftAdapter {
         config,
@@ -205,11 +207,11 @@ fn rank_and_alpha_patterns_are_honoured() {
     tensors.insert(key("B"), (Dtype::F32, vec![32, 2], vec![0; 256]));
     write_tensors(folder.path(), &tensors);
     let adapter = PeftAdapter::<f64>::read(folder.path()).unwrap();
-    assert_eq!(adapter.adapters[QUERY].scaling, 6.0 / 2.0_f64.sqrt());
+    assert_eq!(adapter.adapters[QUERY].scaling(), 6.0 / 2.0_f64.sqrt());
     let other = QUERY.replace(".0.", ".1.");
-    assert_eq!(adapter.adapters[&other].scaling, 6.0 / 4.0_f64.sqrt());
+    assert_eq!(adapter.adapters[&other].scaling(), 6.0 / 4.0_f64.sqrt());
     let value = QUERY.replace("query", "value");
-    assert_eq!(adapter.adapters[&value].scaling, 8.0 / 4.0_f64.sqrt());
+    assert_eq!(adapter.adapters[&value].scaling(), 8.0 / 4.0_f64.sqrt());
     let target = folder.path().join("again");
     adapter.write(&target).unwrap();
     assert_eq!(PeftAdapter::<f64>::read(&target).unwrap(), adapter);
@@ -345,8 +347,9 @@ fn half_precision_is_read() {
     });
     let adapter = PeftAdapter::<f32>::read(folder.path()).unwrap();
     let query = &adapter.adapters[QUERY];
-    assert!(flat(&query.a).iter().all(|&a| a == 1.5));
-    assert!(flat(&query.b).iter().all(|&b| b == -2.5));
+    let [a, b] = [lora::A, lora::B].map(|factor| flat(query.factor(factor).unwrap()));
+    assert!(a.iter().all(|&a| a == 1.5));
+    assert!(b.iter().all(|&b| b == -2.5));
 }
 
 #[test]
@@ -378,7 +381,8 @@ fn a_folder_is_written_whole_or_not_at_all() {
         .adapters
         .get_mut("layers.0.down")
         .unwrap()
-        .b
+        .factor_mut(lora::B)
+        .unwrap()
         .view_mut()[[0, 0]] = f32::NAN;
     assert!(matches!(
         broken.write(&target),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::common::*;
 use ggpo_lora::{
-    GaussianRows, Ggpo, GgpoConfig, GgpoForm, GgpoState, GradientEstimate, LoraError, NoiseKind,
-    NoiseSpread, SigmaSchedule,
+    GaussianRows, Ggpo, GgpoConfig, GgpoForm, GradientEstimate, LoraError, NoiseGradient,
+    NoiseKind, NoiseSpread, Perturbation, SigmaSchedule, State,
 };
 use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::{RowPerturbation, Scalar};
@@ -343,6 +343,7 @@ fn options_are_read_by_the_names_documented() {
         form: GgpoForm::SdScripts,
         spread: NoiseSpread::Isotropic,
         per_micro_batch: false,
+        noise_gradient: NoiseGradient::Held,
     };
     let read: GgpoConfig = serde_json::from_str(text).unwrap();
     assert_eq!(read, expected);
@@ -365,12 +366,20 @@ fn states_that_do_not_fit_are_refused() {
     let mut short = good.clone();
     short.statistics.pop();
     let mut negative = good.clone();
-    negative.row_std[1][2] = -1.0;
+    negative.vectors.get_mut("row_std").unwrap()[1][2] = -1.0;
     for (state, word) in [(short, "summaries"), (negative, "row 2 of layer 1 is -1")] {
         let message = ggpo.restore(state).unwrap_err().to_string();
         assert!(message.contains(word), "{message}");
     }
-    assert!(ggpo.restore(GgpoState::default()).is_ok());
+    let nothing = State::default().with::<f64>("row_std", []);
+    assert!(ggpo.restore(nothing.clone()).is_ok());
+    for (state, word) in [
+        (State::default(), "it has no row_std"),
+        (nothing.with::<f64>("momentum", []), "its momentum"),
+    ] {
+        let message = ggpo.restore(state).unwrap_err().to_string();
+        assert!(message.contains(word), "{message}");
+    }
 }
 
 #[test]
@@ -383,4 +392,13 @@ fn the_exact_estimate_without_an_exact_gradient_is_a_mistake() {
         ..GgpoConfig::default()
     };
     begun(config, 0, &layer);
+}
+
+#[test]
+#[should_panic(expected = "the number of layers changed")]
+fn a_state_of_another_number_of_layers_is_a_mistake() {
+    let mut one = begun(GgpoConfig::default(), 0, &two_layers(1).0[0]);
+    let state = one.state();
+    one.restore(state).unwrap();
+    one.begin_step(1, &two_layers(1));
 }

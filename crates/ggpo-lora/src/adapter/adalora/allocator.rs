@@ -137,7 +137,8 @@ impl<T: Scalar> RankAllocator<T> {
             })
             .collect();
         let mut sorted: Vec<T> = scores.iter().flatten().copied().collect();
-        sorted.sort_by(|a, b| a.partial_cmp(b).expect("scores are numbers"));
+        // A run that has diverged has scores that are not numbers.
+        sorted.sort_by(|a, b| a.value().total_cmp(&b.value()));
         let surplus = sorted.len().saturating_sub(budget);
         let threshold = surplus.checked_sub(1).map(|last| sorted[last]);
         let stays = |score: &T| threshold.is_none_or(|threshold| *score > threshold);
@@ -187,7 +188,7 @@ impl<T: Scalar> Regulator<T> for RankAllocator<T> {
                     P => matmul_tn(matrix, matrix),
                     _ => continue,
                 };
-                excess.diag_mut().map_inplace(|x| *x = *x - T::ONE);
+                excess.diag_mut().map_inplace(|x| *x -= T::ONE);
                 let square = excess.iter().fold(T::ZERO, |sum, &x| sum + x * x);
                 let norm = square.sqrt();
                 penalty += weight * norm.value();

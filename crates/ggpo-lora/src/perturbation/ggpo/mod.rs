@@ -109,6 +109,9 @@ impl<T: Scalar> Ggpo<T> {
         let refreshed = scales.map(|(scales, layer)| scales.deviations(&self.config, layer));
         let refreshed: Vec<Deviations<T>> = refreshed.collect();
         let known = !self.layers.is_empty();
+        if known {
+            assert_eq!(count, self.layers.len(), "the number of layers changed");
+        }
         self.statistics.clear();
         for (index, found) in refreshed.into_iter().enumerate() {
             if known {

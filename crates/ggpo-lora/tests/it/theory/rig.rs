@@ -1,9 +1,9 @@
 //! What the laws take from the crate: the deviations of the rows and the noise.
 
-use ggpo_lora::{Ggpo, GgpoConfig, GradientEstimate};
+use ggpo_lora::{Ggpo, GgpoConfig, GradientEstimate, NoiseGradient, Perturbation};
 use ndarray::Array2;
 
-use crate::common::{Plain, PlainLayer, eps, norms_squared};
+use crate::common::{Plain, PlainLayer, eps};
 
 pub(super) type Layer = PlainLayer<f64>;
 
@@ -81,23 +81,24 @@ pub(super) fn noise(layer: &Layer, strength: Strength, seed: u64) -> Array2<f64>
 }
 
 /// c_i of reparameterised noise, whose gradient is `G_i + c_i W'_i`: length m.
+///
+/// `c_i = f_i <eps_i, G_i>` with the crate's factors f, which depend on the norms
+/// alone, so that any eps will do.
 pub(super) fn pull(
     layer: &Layer,
     strength: Strength,
     eps: &Array2<f64>,
     gradient: &Array2<f64>,
 ) -> Vec<f64> {
-    let weights = norms_squared(&layer.merged());
-    let gradients = match (strength.exact, &layer.grad_merged, &layer.grad_a) {
-        (true, Some(exact), _) => norms_squared(exact),
-        (false, _, Some(_)) => norms_squared(&layer.estimated_gradient()),
-        _ => vec![0.0; weights.len()],
+    let config = GgpoConfig {
+        noise_gradient: NoiseGradient::Reparameterised,
+        ..strength.config()
     };
+    let mut ggpo = Ggpo::new(config, 0, 1).unwrap();
+    ggpo.begin_step(0, &Plain(vec![layer.clone()]));
+    let noise = ggpo.noise(0, 0).expect("sigma is not 0");
+    let factors = noise.weight_factors().expect("it follows the weight");
     let products = (eps * gradient).sum_axis(ndarray::Axis(1));
-    (0..weights.len())
-        .map(|i| match weights[i] + strength.beta * gradients[i] {
-            0.0 => 0.0,
-            sum => products[i] / sum,
-        })
-        .collect()
+    let pairs = factors.iter().zip(&products);
+    pairs.map(|(factor, product)| factor * product).collect()
 }
