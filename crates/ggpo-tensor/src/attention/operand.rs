@@ -12,7 +12,7 @@ pub(super) const FEW_QUERIES: usize = 8;
 pub(super) enum Operand<'a, T> {
     /// Read where it stands.
     Plain(ArrayView2<'a, T>),
-    /// In the panels of [`Scalar::gemm_panels`].
+    /// In the panels of [`Products::gemm_panels`](crate::Products::gemm_panels).
     Panels(ArrayView3<'a, T>),
 }
 

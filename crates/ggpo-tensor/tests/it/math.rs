@@ -1,8 +1,8 @@
-//! The functions of [`Scalar`] against the system's in double precision, and the
+//! The functions of [`Real`] against the system's in double precision, and the
 //! laws of the kernels that are built from them.
 
 use ggpo_tensor::softmax::{log_sum_exp, softmax};
-use ggpo_tensor::{Scalar, activation, tensor};
+use ggpo_tensor::{Real, activation, tensor};
 use proptest::prelude::*;
 
 /// Non-negative floats of every magnitude: about a million, evenly spaced in
@@ -42,7 +42,7 @@ fn ulps(value: f32, exact: f64) -> f64 {
 #[test]
 fn exp_is_within_one_unit_in_the_last_place() {
     for x in both_signs() {
-        let (value, exact) = (Scalar::exp(x), f64::from(x).exp());
+        let (value, exact) = (Real::exp(x), f64::from(x).exp());
         let rounded = exact as f32;
         if rounded.is_infinite() || exact == 0.0 {
             assert_eq!(value, rounded, "exp {x}");
@@ -55,15 +55,15 @@ fn exp_is_within_one_unit_in_the_last_place() {
 #[test]
 fn exp_ends_where_floats_end() {
     // The last argument below infinity, and its successor.
-    assert!(Scalar::exp(88.722_84_f32) > 3.4e38);
-    assert_eq!(Scalar::exp(88.722_84_f32.next_up()), f32::INFINITY);
+    assert!(Real::exp(88.722_84_f32) > 3.4e38);
+    assert_eq!(Real::exp(88.722_84_f32.next_up()), f32::INFINITY);
     // Half the smallest subnormal is e^−103.9721; above it rounds up.
-    assert_eq!(Scalar::exp(-103.972_f32), f32::from_bits(1));
-    assert_eq!(Scalar::exp(-103.973_f32), 0.0);
-    assert_eq!(Scalar::exp(f32::INFINITY), f32::INFINITY);
-    assert_eq!(Scalar::exp(f32::NEG_INFINITY), 0.0);
-    assert_eq!((Scalar::exp(0.0_f32), Scalar::exp(-0.0_f32)), (1.0, 1.0));
-    assert!(Scalar::exp(f32::NAN).is_nan());
+    assert_eq!(Real::exp(-103.972_f32), f32::from_bits(1));
+    assert_eq!(Real::exp(-103.973_f32), 0.0);
+    assert_eq!(Real::exp(f32::INFINITY), f32::INFINITY);
+    assert_eq!(Real::exp(f32::NEG_INFINITY), 0.0);
+    assert_eq!((Real::exp(0.0_f32), Real::exp(-0.0_f32)), (1.0, 1.0));
+    assert!(Real::exp(f32::NAN).is_nan());
 }
 
 /// What tanh and erf have in common. `slope` is the one at 0, `end` the least
@@ -109,27 +109,27 @@ fn check_sigmoidal(
 
 #[test]
 fn tanh_is_odd_bounded_and_within_one_and_a_half_units() {
-    check_sigmoidal("tanh", Scalar::tanh, f64::tanh, 1.5, 1.0, 9.011);
+    check_sigmoidal("tanh", Real::tanh, f64::tanh, 1.5, 1.0, 9.011);
     // Small numbers come back as they are, subnormal ones included.
     for x in magnitudes().filter(|x| *x < 1e-4) {
-        assert_eq!(Scalar::tanh(x), x);
+        assert_eq!(Real::tanh(x), x);
     }
 }
 
 #[test]
 fn erf_is_odd_bounded_and_within_one_and_a_half_units() {
     let slope = std::f64::consts::FRAC_2_SQRT_PI;
-    check_sigmoidal("erf", Scalar::erf, libm::erf, 1.5, slope, 3.92);
+    check_sigmoidal("erf", Real::erf, libm::erf, 1.5, slope, 3.92);
 }
 
 #[test]
 fn the_larger_number_is_self_for_ties_and_nan() {
-    assert_eq!(Scalar::max(1.0_f32, 2.0), 2.0);
-    assert_eq!(Scalar::max(2.0_f32, 1.0), 2.0);
-    assert!(Scalar::max(0.0_f32, -0.0).is_sign_positive());
-    assert!(Scalar::max(-0.0_f32, 0.0).is_sign_negative());
-    assert!(Scalar::max(f32::NAN, 1.0).is_nan());
-    assert_eq!(Scalar::max(1.0, f32::NAN), 1.0);
+    assert_eq!(Real::max(1.0_f32, 2.0), 2.0);
+    assert_eq!(Real::max(2.0_f32, 1.0), 2.0);
+    assert!(Real::max(0.0_f32, -0.0).is_sign_positive());
+    assert!(Real::max(-0.0_f32, 0.0).is_sign_negative());
+    assert!(Real::max(f32::NAN, 1.0).is_nan());
+    assert_eq!(Real::max(1.0, f32::NAN), 1.0);
 }
 
 #[test]

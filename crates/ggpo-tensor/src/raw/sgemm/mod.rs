@@ -156,7 +156,7 @@ fn sgemm_with(
 }
 
 /// `c <- alpha a b + start` on the calling thread, with `b` packed in panels as
-/// [`Scalar::gemm_panels`](crate::Scalar::gemm_panels) says. False, and nothing
+/// [`Products::gemm_panels`](crate::Products::gemm_panels) says. False, and nothing
 /// done, if there is no kernel for the processor.
 ///
 /// # Panics
