@@ -11,7 +11,7 @@ use ggpo_tensor::norm::{layer_statistics, normalise};
 use ggpo_tensor::parallel::{map, zip_map};
 use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::softmax::{log_sum_exp, softmax};
-use ggpo_tensor::{Scalar, Tensor, flat, tensor};
+use ggpo_tensor::{Real, Tensor, flat, tensor};
 use std::hint::black_box;
 
 /// Rows and row length.
@@ -120,22 +120,17 @@ fn activations(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("activation");
     group.throughput(Throughput::Elements(x.len() as u64));
     let g = &mut group;
-    compare(
-        g,
-        "exp",
-        || map(&x, Scalar::exp),
-        || one_by_one(&x, f32::exp),
-    );
+    compare(g, "exp", || map(&x, Real::exp), || one_by_one(&x, f32::exp));
     compare(
         g,
         "tanh",
-        || map(&x, Scalar::tanh),
+        || map(&x, Real::tanh),
         || one_by_one(&x, f32::tanh),
     );
     compare(
         g,
         "erf",
-        || map(&x, Scalar::erf),
+        || map(&x, Real::erf),
         || one_by_one(&x, libm::erff),
     );
     compare(g, "silu", || map(&x, silu), || one_by_one(&x, scalar::silu));

@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ggpo_tensor::memory::keep_freed_memory;
 use ggpo_tensor::parallel::in_pool;
 use ggpo_tensor::random::{Purpose, Stream};
-use ggpo_tensor::{ActingWeight, LowRank, Scalar, Start, WeightView};
+use ggpo_tensor::{ActingWeight, LowRank, Products, Start, WeightView};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2};
 

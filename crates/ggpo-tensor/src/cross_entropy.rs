@@ -11,7 +11,7 @@ use ndarray::parallel::prelude::*;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use rayon::prelude::{ParallelSlice, ParallelSliceMut};
 
-use crate::packed::Packed;
+use crate::packed::{FEW_ROWS, Packed};
 use crate::raw::dispatch::{self, Kernel};
 use crate::reduce::{sum_lanes, sum_rows};
 use crate::softmax::largest;
@@ -23,8 +23,6 @@ const BLOCK_ROWS: usize = 768;
 const FILL_ROWS: usize = 32;
 /// Rows of x per piece: with the logits of a block, what a core's cache holds.
 const PIECE_ROWS: usize = 128;
-/// Rows of x up to which packing a block costs more than it saves.
-const FEW_ROWS: usize = 48;
 
 /// The logits `x Wᵀ + b` of a head over a vocabulary.
 #[derive(Clone, Copy, Debug)]

@@ -1,14 +1,18 @@
 //! Dense kernels on `ndarray` views, and random numbers indexed by position.
 //!
-//! This crate is the ground floor: it knows no gradient, no model and no file
-//! format.
+//! This crate is the ground floor: it knows no tape, no model and no file. Where a
+//! gradient is best calculated together with what it is of, or from what only the
+//! kernel knows, both are here: [`attention`], the [`cross_entropy`] of a head, and
+//! the slopes of [`activation`] functions.
 //!
-//! * [`Scalar`] is everything a kernel may assume of a number, the matrix
-//!   product included; it is implemented for `f32` and `f64`.
+//! * [`Scalar`] is everything a kernel may assume of a number: that it calculates
+//!   like a [`Real`], and has matrix [`Products`]. `f32` and `f64` are such numbers,
+//!   and the tests run every kernel on dual numbers.
 //! * [`matmul`](mod@matmul) holds the products A B, A Bᵀ and Aᵀ B, [`perturb`] the
 //!   products with a weight to which a low-rank part and noise are added on the way.
-//! * [`quantized`] holds matrices in blocks of small integers; a [`WeightView`] is
-//!   a dense or a quantised weight, read in panels of rows.
+//! * [`quantized`] holds matrices in blocks of small integers, in the layouts that
+//!   GGUF files have for them; reading such a file is the business of others. A
+//!   [`WeightView`] is a dense or a quantised weight, read in panels of rows.
 //! * [`random`] generates uniform and normal numbers from a key and a position,
 //!   so that any piece of a random matrix can be made again at any time.
 //! * [`probe`] measures what the processor can do at most.
@@ -49,6 +53,6 @@ mod weight;
 pub use matmul::{gemm, matmul, matmul_batched, matmul_nt, matmul_tn};
 pub use perturb::{ActingWeight, LowRank, RowPerturbation};
 pub use quantized::{BlockFormat, QuantizedMatrix};
-pub use scalar::{Scalar, Start};
+pub use scalar::{Products, Real, Scalar, Start};
 pub use tensor::{Tensor, flat, tensor, view2};
 pub use weight::WeightView;

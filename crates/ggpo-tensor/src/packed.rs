@@ -1,4 +1,6 @@
-//! The right-hand operand of a product, packed once for all pieces of the left.
+//! The right-hand operand of a product, rearranged in panels of columns: by
+//! [`pack`] wherever a product wants one, and kept as [`Packed`] where all pieces of
+//! the left operand use it.
 
 use ndarray::parallel::prelude::*;
 use ndarray::{Array3, ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis, s};
@@ -15,6 +17,45 @@ const PIECE_WORK: usize = 1 << 21;
 const MANY_PIECES: usize = 16;
 /// Rows that are packed together.
 const PACK_ROWS: usize = 32;
+
+/// Rows of the left operand up to which packing the right one costs more than it
+/// saves, as it touches every element several times.
+pub(crate) const FEW_ROWS: usize = 48;
+
+/// Writes `b`, k x n, to `panels`, panels x k x columns of a panel: what a product
+/// reads as its right-hand operand. Numbers beyond n stay as they are.
+///
+/// # Panics
+/// If a panel does not have k rows.
+pub(crate) fn pack<T: Scalar>(b: ArrayView2<'_, T>, mut panels: ArrayViewMut3<'_, T>) {
+    let columns = b.axis_chunks_iter(Axis(1), panels.dim().2);
+    for (source, mut panel) in columns.zip(panels.outer_iter_mut()) {
+        let mut target = panel.slice_mut(s![.., ..source.ncols()]);
+        match by_columns(b) {
+            true => T::transpose_into(source.reversed_axes(), target),
+            false => target.assign(&source),
+        }
+    }
+}
+
+/// Whether the columns of a matrix are contiguous and its rows are not.
+pub(crate) fn by_columns<T>(matrix: ArrayView2<'_, T>) -> bool {
+    matrix.strides()[0] == 1 && matrix.strides()[1] != 1
+}
+
+/// Packs `b`, k x n, in panels of `width` columns, in memory that is used again.
+/// Columns beyond n hold any numbers.
+pub(crate) fn pack_in<'a, T: Scalar>(
+    b: ArrayView2<'_, T>,
+    width: usize,
+    scratch: &'a mut Vec<T>,
+) -> ArrayView3<'a, T> {
+    let shape = (b.ncols().div_ceil(width), b.nrows(), width);
+    let elements = take(scratch, shape.0 * shape.1 * shape.2);
+    let panels = ArrayViewMut3::from_shape(shape, &mut *elements).expect("as many elements");
+    pack(b, panels);
+    ArrayView3::from_shape(shape, elements).expect("as many elements")
+}
 
 /// A matrix B of k x n in panels of columns, each contiguous: panels x k x
 /// columns of a panel, zeros beyond n.
@@ -37,18 +78,22 @@ impl<T: Scalar> Packed<T> {
 
     /// Packs `b`, k x n.
     pub(crate) fn new(b: ArrayView2<'_, T>) -> Self {
-        let (k, n) = b.dim();
-        if b.strides()[0] == 1 && b.strides()[1] != 1 {
-            let rows = b.reversed_axes();
-            return Self::transposed(n, k, |first, mut out| {
-                let part = first..first + out.nrows();
-                out.assign(&rows.slice(s![part, ..]));
-            });
+        let mut packed = Self::zeros(b.nrows(), b.ncols());
+        // Pieces are long where the elements of `b` lie side by side.
+        if by_columns(b) {
+            let pieces = packed.panels.axis_chunks_iter_mut(Axis(0), 1);
+            pieces
+                .into_par_iter()
+                .zip(b.axis_chunks_iter(Axis(1), T::panel_columns()))
+                .for_each(|(panels, b)| pack(b, panels));
+        } else {
+            let pieces = packed.panels.axis_chunks_iter_mut(Axis(1), PACK_ROWS);
+            pieces
+                .into_par_iter()
+                .zip(b.axis_chunks_iter(Axis(0), PACK_ROWS))
+                .for_each(|(panels, b)| pack(b, panels));
         }
-        Self::by_rows(k, n, |first, mut out| {
-            let part = first..first + out.nrows();
-            out.assign(&b.slice(s![part, ..]));
-        })
+        packed
     }
 
     /// Packs a matrix of k x n whose rows from number `first` on are written by
@@ -58,21 +103,17 @@ impl<T: Scalar> Packed<T> {
         F: Fn(usize, ArrayViewMut2<'_, T>) + Sync,
     {
         let mut packed = Self::zeros(k, n);
-        let width = T::panel_columns();
-        let pack = |scratch: &mut Vec<T>, (piece, mut panels): (usize, ArrayViewMut3<'_, T>)| {
+        let pack_piece = |scratch: &mut Vec<T>, (piece, panels): (usize, ArrayViewMut3<'_, T>)| {
             let mut rows = scratch_rows(scratch, (panels.dim().1, n));
             fill(piece * PACK_ROWS, rows.view_mut());
-            let columns = rows.axis_chunks_iter(Axis(1), width);
-            for (source, mut panel) in columns.zip(panels.outer_iter_mut()) {
-                panel.slice_mut(s![.., ..source.ncols()]).assign(&source);
-            }
+            pack(rows.view(), panels);
         };
         packed
             .panels
             .axis_chunks_iter_mut(Axis(1), PACK_ROWS)
             .into_par_iter()
             .enumerate()
-            .for_each_init(Vec::new, pack);
+            .for_each_init(Vec::new, pack_piece);
         packed
     }
 
@@ -84,18 +125,18 @@ impl<T: Scalar> Packed<T> {
     {
         let mut packed = Self::zeros(k, n);
         let width = T::panel_columns();
-        let pack = |scratch: &mut Vec<T>, (panel, mut out): (usize, ArrayViewMut2<'_, T>)| {
+        let pack_panel = |scratch: &mut Vec<T>, (panel, out): (usize, ArrayViewMut3<'_, T>)| {
             let first = panel * width;
             let mut rows = scratch_rows(scratch, (width.min(n - first), k));
             fill(first, rows.view_mut());
-            T::transpose_into(rows.view(), out.slice_mut(s![.., ..rows.nrows()]));
+            pack(rows.t(), out);
         };
         packed
             .panels
-            .axis_iter_mut(Axis(0))
+            .axis_chunks_iter_mut(Axis(0), 1)
             .into_par_iter()
             .enumerate()
-            .for_each_init(Vec::new, pack);
+            .for_each_init(Vec::new, pack_panel);
         packed
     }
 
@@ -151,9 +192,15 @@ pub(crate) fn scratch_rows<T: Scalar>(
     scratch: &mut Vec<T>,
     (rows, columns): (usize, usize),
 ) -> ArrayViewMut2<'_, T> {
-    if scratch.len() < rows * columns {
-        scratch.resize(rows * columns, T::ZERO);
+    let elements = take(scratch, rows * columns);
+    ArrayViewMut2::from_shape((rows, columns), elements).expect("as many elements")
+}
+
+/// The first `count` elements of memory that is used again, whatever they hold; it
+/// grows if need be.
+pub(crate) fn take<T: Scalar>(scratch: &mut Vec<T>, count: usize) -> &mut [T] {
+    if scratch.len() < count {
+        scratch.resize(count, T::ZERO);
     }
-    ArrayViewMut2::from_shape((rows, columns), &mut scratch[..rows * columns])
-        .expect("as many elements")
+    &mut scratch[..count]
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 
-use crate::packed::{Packed, scratch_rows};
+use crate::packed::{FEW_ROWS, Packed, scratch_rows};
 use crate::{Scalar, Start, WeightView, gemm, matmul, matmul_nt};
 
 /// Noise `eps` (m x n) on a weight matrix, made row by row on demand.
@@ -39,11 +39,6 @@ pub trait RowPerturbation<T>: Debug + Send + Sync {
         None
     }
 }
-
-/// Rows of the other operand up to which the product goes by panels of the
-/// weight's rows instead of a packed operand, and the low-rank path beside it:
-/// merging and packing touch every element of the weight several times.
-const FEW_ROWS: usize = 48;
 
 /// Elements of the weight that are packed at a time: 4 MiB in `f32`, which stay
 /// in the cache that the cores share.

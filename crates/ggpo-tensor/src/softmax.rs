@@ -9,22 +9,7 @@ use crate::raw::dispatch::{self, Kernel};
 use crate::reduce::{fold_lanes, sum_lanes};
 use crate::{Scalar, Tensor, flat, tensor};
 
-/// Replaces `row` by `exp(x - max) / sum` and returns nothing else.
-pub fn softmax_row<T: Scalar>(row: &mut [T]) {
-    let width = row.len();
-    dispatch::run(Softmax { rows: row, width });
-}
-
-/// Softmax over the elements with `allowed`, 0 elsewhere; all 0 if none is.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn softmax_masked_row<T: Scalar>(row: &mut [T], allowed: &[bool]) {
-    assert_eq!(row.len(), allowed.len(), "softmax: length of the mask");
-    dispatch::run(MaskedSoftmax { row, allowed });
-}
-
-/// Softmax over the last axis.
+/// Softmax over the last axis, `exp(x - max) / sum`.
 pub fn softmax<T: Scalar>(x: &Tensor<T>) -> Tensor<T> {
     let mut out = flat(x).to_vec();
     let width = x.shape().last().copied().unwrap_or(1).max(1);
@@ -82,37 +67,6 @@ impl<T: Scalar> Kernel for Softmax<'_, T> {
     }
 }
 
-/// Softmax of the allowed elements of one row.
-struct MaskedSoftmax<'a, T> {
-    row: &'a mut [T],
-    allowed: &'a [bool],
-}
-
-impl<T: Scalar> Kernel for MaskedSoftmax<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let MaskedSoftmax { row, allowed } = self;
-        if !allowed.contains(&true) {
-            return row.fill(T::ZERO);
-        }
-        let lowest = T::from_f64(f64::NEG_INFINITY);
-        let max = fold_lanes(
-            row,
-            allowed,
-            lowest,
-            |largest, x, allowed| largest.max(if allowed { x } else { lowest }),
-            T::max,
-        );
-        for (x, &allowed) in row.iter_mut().zip(allowed) {
-            let exponential = (*x - max).exp();
-            *x = if allowed { exponential } else { T::ZERO };
-        }
-        divide_by_sum(row);
-    }
-}
-
 /// Logarithm of the sum of the exponentials of one row.
 struct LogSumExp<'a, T> {
     row: &'a [T],
@@ -142,27 +96,17 @@ mod tests {
         for width in (1..70).chain([128, 1000]) {
             let mut row = vec![0.0_f32; width];
             Stream::new(7, Purpose::Perturbation, 0, width as u32).fill_normal(0, &mut row);
-            let allowed: Vec<bool> = row.iter().map(|x| *x > -0.5).collect();
             let at = |level| {
-                let (mut whole, mut masked) = (row.clone(), row.clone());
+                let mut out = row.clone();
                 run_at(
                     level,
                     Softmax {
-                        rows: &mut whole,
+                        rows: &mut out,
                         width,
                     },
                 );
-                let allowed = &allowed;
-                run_at(
-                    level,
-                    MaskedSoftmax {
-                        row: &mut masked,
-                        allowed,
-                    },
-                );
-                whole.extend(masked);
-                whole.push(run_at(level, LogSumExp { row: &row }));
-                whole.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+                out.push(run_at(level, LogSumExp { row: &row }));
+                out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
             };
             for level in Level::available() {
                 assert_eq!(at(level), at(Level::Portable), "{level:?}, {width}");

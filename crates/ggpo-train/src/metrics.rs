@@ -131,34 +131,6 @@ pub fn macro_f1(predicted: &[usize], actual: &[usize], classes: usize) -> f64 {
     ConfusionMatrix::new(predicted, actual, classes).macro_f1()
 }
 
-/// The mean loss per target over batches of different numbers of targets.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct MeanLoss {
-    total: f64,
-    targets: usize,
-}
-
-impl MeanLoss {
-    /// Adds a batch with the given mean loss over its targets; without targets
-    /// the mean does not matter.
-    pub fn add(&mut self, mean: f64, targets: usize) {
-        if targets > 0 {
-            self.total += mean * targets as f64;
-            self.targets += targets;
-        }
-    }
-
-    /// The mean loss over all targets, in nats; `None` before the first target.
-    pub fn mean(&self) -> Option<f64> {
-        (self.targets > 0).then(|| self.total / self.targets as f64)
-    }
-
-    /// `exp` of the mean loss; `None` before the first target.
-    pub fn perplexity(&self) -> Option<f64> {
-        self.mean().map(f64::exp)
-    }
-}
-
 /// Whether no two values differ. Their deviations from the mean do not tell: the
 /// mean is rounded.
 pub fn all_equal(values: &[f64]) -> bool {
@@ -274,17 +246,6 @@ mod tests {
         assert_eq!(binary_f1(&[0; 5], &actual), 0.0);
         assert_eq!(binary_f1(&[0; 5], &[0; 5]), 0.0);
         assert_eq!(macro_f1(&actual, &actual, 2), 1.0);
-    }
-
-    #[test]
-    fn mean_loss_weighs_targets_alike() {
-        let mut loss = MeanLoss::default();
-        assert_eq!(loss.mean(), None);
-        loss.add(1.0, 3);
-        loss.add(f64::NAN, 0);
-        loss.add(5.0, 1);
-        assert_eq!(loss.mean(), Some(2.0));
-        assert_eq!(loss.perplexity(), Some(2f64.exp()));
     }
 
     #[test]

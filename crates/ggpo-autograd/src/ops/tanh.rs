@@ -23,7 +23,7 @@ impl<T: Scalar> Operation<T> for Tanh<T> {
 
 /// The hyperbolic tangent.
 pub fn tanh<T: Scalar>(x: &Var<T>) -> Var<T> {
-    let y = map(x.value(), Scalar::tanh);
+    let y = map(x.value(), T::tanh);
     x.tape().record(&[x], y.clone(), || Tanh { y })
 }
 

@@ -11,7 +11,7 @@ use ggpo_lora::{
     SigmaSchedule, adapter_gradient_row_norms_squared, merged_row_norms_squared, row_norms_squared,
 };
 use ggpo_tensor::random::{Purpose, Stream};
-use ggpo_tensor::{Scalar, matmul, matmul_nt, matmul_tn};
+use ggpo_tensor::{Real, matmul, matmul_nt, matmul_tn};
 use ndarray::{Array2, Axis, concatenate};
 use proptest::prelude::*;
 
@@ -439,7 +439,7 @@ fn distance_to_normal(mut scores: Vec<f64>) -> f64 {
     scores.sort_by(f64::total_cmp);
     let count = scores.len() as f64;
     let distances = scores.iter().enumerate().map(|(rank, &z)| {
-        let cdf = 0.5 * (1.0 + Scalar::erf(z / std::f64::consts::SQRT_2));
+        let cdf = 0.5 * (1.0 + Real::erf(z / std::f64::consts::SQRT_2));
         let (below, above) = (rank as f64 / count, (rank as f64 + 1.0) / count);
         (cdf - below).abs().max((above - cdf).abs())
     });

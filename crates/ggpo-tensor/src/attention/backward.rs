@@ -16,9 +16,10 @@ use ndarray::{ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, 
 use rayon::prelude::*;
 
 use super::mask::Visible;
-use super::operand::{Operand, take};
+use super::operand::Operand;
 use super::{Attention, BLOCK, bias_of_group, bias_view, heads_at_once};
 use super::{keys_of_block, parts, scores, view4};
+use crate::packed::take;
 use crate::parallel::zeros;
 use crate::raw::dispatch::{self, Kernel};
 use crate::reduce::{accumulate_rows, sum_lanes};

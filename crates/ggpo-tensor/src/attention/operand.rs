@@ -1,7 +1,8 @@
 //! The right-hand operands of a head's products, used for every block of queries.
 
-use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis, s};
+use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, Axis, s};
 
+use crate::packed::pack_in;
 use crate::{Scalar, Start};
 
 /// Queries up to which packing an operand costs more than it saves.
@@ -11,7 +12,7 @@ pub(super) const FEW_QUERIES: usize = 8;
 pub(super) enum Operand<'a, T> {
     /// Read where it stands.
     Plain(ArrayView2<'a, T>),
-    /// In the panels of [`Scalar::gemm_panels`].
+    /// In the panels of [`Products::gemm_panels`](crate::Products::gemm_panels).
     Panels(ArrayView3<'a, T>),
 }
 
@@ -22,12 +23,7 @@ impl<'a, T: Scalar> Operand<'a, T> {
         if queries <= FEW_QUERIES || b.ncols() == 1 {
             return Operand::Plain(b);
         }
-        let mut panels = empty_panels(b.dim(), scratch);
-        let columns = b.axis_chunks_iter(Axis(1), T::panel_columns());
-        for (source, mut panel) in columns.zip(panels.outer_iter_mut()) {
-            panel.slice_mut(s![.., ..source.ncols()]).assign(&source);
-        }
-        Operand::Panels(into_shared(panels))
+        Operand::Panels(pack_in(b, T::panel_columns(), scratch))
     }
 
     /// The transpose of `b`, which is n x k with contiguous rows, for so many
@@ -37,16 +33,11 @@ impl<'a, T: Scalar> Operand<'a, T> {
         queries: usize,
         scratch: &'a mut Vec<T>,
     ) -> Self {
+        let b = b.reversed_axes();
         if queries <= FEW_QUERIES {
-            return Operand::Plain(b.reversed_axes());
+            return Operand::Plain(b);
         }
-        let (n, k) = b.dim();
-        let mut panels = empty_panels((k, n), scratch);
-        let columns = b.axis_chunks_iter(Axis(0), T::panel_columns());
-        for (source, mut panel) in columns.zip(panels.outer_iter_mut()) {
-            T::transpose_into(source, panel.slice_mut(s![.., ..source.nrows()]));
-        }
-        Operand::Panels(into_shared(panels))
+        Operand::Panels(pack_in(b, T::panel_columns(), scratch))
     }
 
     /// `c <- alpha a B + beta c` with the first rows of B, as many as `a` has
@@ -67,6 +58,10 @@ impl<'a, T: Scalar> Operand<'a, T> {
             }
             Operand::Panels(panels) => {
                 let width = panels.dim().2;
+                assert!(
+                    first.is_multiple_of(width),
+                    "a block of keys begins a panel"
+                );
                 let panels = panels.slice(s![first / width..(first + n).div_ceil(width), .., ..]);
                 T::gemm_panels(alpha, a, panels, Start::Scaled(beta), c);
             }
@@ -96,25 +91,4 @@ impl<'a, T: Scalar> Operand<'a, T> {
             }
         }
     }
-}
-
-/// Panels for a matrix of k x n, whatever they hold.
-fn empty_panels<T: Scalar>((k, n): (usize, usize), scratch: &mut Vec<T>) -> ArrayViewMut3<'_, T> {
-    let shape = (n.div_ceil(T::panel_columns()), k, T::panel_columns());
-    let elements = take(scratch, shape.0 * shape.1 * shape.2);
-    ArrayViewMut3::from_shape(shape, elements).expect("as many elements")
-}
-
-fn into_shared<T>(panels: ArrayViewMut3<'_, T>) -> ArrayView3<'_, T> {
-    let shape = panels.dim();
-    let elements = panels.into_slice().expect("contiguous");
-    ArrayView3::from_shape(shape, elements).expect("the same shape")
-}
-
-/// The first `count` elements of a scratch buffer, which grows if need be.
-pub(super) fn take<T: Scalar>(scratch: &mut Vec<T>, count: usize) -> &mut [T] {
-    if scratch.len() < count {
-        scratch.resize(count, T::ZERO);
-    }
-    &mut scratch[..count]
 }

@@ -2,6 +2,15 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
+/// Checks the shapes of a, b and c in `c <- alpha a b + beta c`.
+///
+/// # Panics
+/// If they do not fit.
+pub(crate) fn check_shapes((m, k): (usize, usize), (k_b, n): (usize, usize), c: (usize, usize)) {
+    assert_eq!(k, k_b, "gemm: a is {m} x {k}, b is {k_b} x {n}");
+    assert_eq!(c, (m, n), "gemm: a b is {m} x {n}, c is {c:?}");
+}
+
 macro_rules! gemm_wrapper {
     ($name:ident, $float:ty $(, $own:path)?) => {
         /// `c <- alpha a b + beta c` for any strides.
@@ -12,14 +21,8 @@ macro_rules! gemm_wrapper {
             beta: $float,
             mut c: ArrayViewMut2<'_, $float>,
         ) {
-            let ((m, k), (k_b, n)) = (a.dim(), b.dim());
-            assert_eq!(k, k_b, "gemm: a is {m} x {k}, b is {k_b} x {n}");
-            assert_eq!(
-                c.dim(),
-                (m, n),
-                "gemm: a b is {m} x {n}, c is {:?}",
-                c.dim()
-            );
+            check_shapes(a.dim(), b.dim(), c.dim());
+            let ((m, k), n) = (a.dim(), b.ncols());
             if m == 0 || n == 0 {
                 return;
             }

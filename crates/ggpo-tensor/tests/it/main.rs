@@ -4,6 +4,7 @@
 //! takes longer than most tests.
 
 mod attention;
+mod dual;
 mod math;
 mod matmul;
 mod quantized;

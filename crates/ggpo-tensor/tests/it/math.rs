@@ -1,8 +1,8 @@
-//! The functions of [`Scalar`] against the system's in double precision, and the
+//! The functions of [`Real`] against the system's in double precision, and the
 //! laws of the kernels that are built from them.
 
-use ggpo_tensor::softmax::{log_sum_exp, softmax_masked_row, softmax_row};
-use ggpo_tensor::{Scalar, activation};
+use ggpo_tensor::softmax::{log_sum_exp, softmax};
+use ggpo_tensor::{Real, activation, tensor};
 use proptest::prelude::*;
 
 /// Non-negative floats of every magnitude: about a million, evenly spaced in
@@ -42,7 +42,7 @@ fn ulps(value: f32, exact: f64) -> f64 {
 #[test]
 fn exp_is_within_one_unit_in_the_last_place() {
     for x in both_signs() {
-        let (value, exact) = (Scalar::exp(x), f64::from(x).exp());
+        let (value, exact) = (Real::exp(x), f64::from(x).exp());
         let rounded = exact as f32;
         if rounded.is_infinite() || exact == 0.0 {
             assert_eq!(value, rounded, "exp {x}");
@@ -55,15 +55,15 @@ fn exp_is_within_one_unit_in_the_last_place() {
 #[test]
 fn exp_ends_where_floats_end() {
     // The last argument below infinity, and its successor.
-    assert!(Scalar::exp(88.722_84_f32) > 3.4e38);
-    assert_eq!(Scalar::exp(88.722_84_f32.next_up()), f32::INFINITY);
+    assert!(Real::exp(88.722_84_f32) > 3.4e38);
+    assert_eq!(Real::exp(88.722_84_f32.next_up()), f32::INFINITY);
     // Half the smallest subnormal is e^−103.9721; above it rounds up.
-    assert_eq!(Scalar::exp(-103.972_f32), f32::from_bits(1));
-    assert_eq!(Scalar::exp(-103.973_f32), 0.0);
-    assert_eq!(Scalar::exp(f32::INFINITY), f32::INFINITY);
-    assert_eq!(Scalar::exp(f32::NEG_INFINITY), 0.0);
-    assert_eq!((Scalar::exp(0.0_f32), Scalar::exp(-0.0_f32)), (1.0, 1.0));
-    assert!(Scalar::exp(f32::NAN).is_nan());
+    assert_eq!(Real::exp(-103.972_f32), f32::from_bits(1));
+    assert_eq!(Real::exp(-103.973_f32), 0.0);
+    assert_eq!(Real::exp(f32::INFINITY), f32::INFINITY);
+    assert_eq!(Real::exp(f32::NEG_INFINITY), 0.0);
+    assert_eq!((Real::exp(0.0_f32), Real::exp(-0.0_f32)), (1.0, 1.0));
+    assert!(Real::exp(f32::NAN).is_nan());
 }
 
 /// What tanh and erf have in common. `slope` is the one at 0, `end` the least
@@ -109,27 +109,27 @@ fn check_sigmoidal(
 
 #[test]
 fn tanh_is_odd_bounded_and_within_one_and_a_half_units() {
-    check_sigmoidal("tanh", Scalar::tanh, f64::tanh, 1.5, 1.0, 9.011);
+    check_sigmoidal("tanh", Real::tanh, f64::tanh, 1.5, 1.0, 9.011);
     // Small numbers come back as they are, subnormal ones included.
     for x in magnitudes().filter(|x| *x < 1e-4) {
-        assert_eq!(Scalar::tanh(x), x);
+        assert_eq!(Real::tanh(x), x);
     }
 }
 
 #[test]
 fn erf_is_odd_bounded_and_within_one_and_a_half_units() {
     let slope = std::f64::consts::FRAC_2_SQRT_PI;
-    check_sigmoidal("erf", Scalar::erf, libm::erf, 1.5, slope, 3.92);
+    check_sigmoidal("erf", Real::erf, libm::erf, 1.5, slope, 3.92);
 }
 
 #[test]
 fn the_larger_number_is_self_for_ties_and_nan() {
-    assert_eq!(Scalar::max(1.0_f32, 2.0), 2.0);
-    assert_eq!(Scalar::max(2.0_f32, 1.0), 2.0);
-    assert!(Scalar::max(0.0_f32, -0.0).is_sign_positive());
-    assert!(Scalar::max(-0.0_f32, 0.0).is_sign_negative());
-    assert!(Scalar::max(f32::NAN, 1.0).is_nan());
-    assert_eq!(Scalar::max(1.0, f32::NAN), 1.0);
+    assert_eq!(Real::max(1.0_f32, 2.0), 2.0);
+    assert_eq!(Real::max(2.0_f32, 1.0), 2.0);
+    assert!(Real::max(0.0_f32, -0.0).is_sign_positive());
+    assert!(Real::max(-0.0_f32, 0.0).is_sign_negative());
+    assert!(Real::max(f32::NAN, 1.0).is_nan());
+    assert_eq!(Real::max(1.0, f32::NAN), 1.0);
 }
 
 #[test]
@@ -165,15 +165,17 @@ fn logits() -> impl Strategy<Value = Vec<f32>> {
     })
 }
 
-/// Softmax in double precision; 0 where not allowed.
-fn exact_softmax(row: &[f32], allowed: &[bool]) -> Vec<f64> {
-    let kept = |(&x, &allowed): (&f32, &bool)| allowed.then_some(f64::from(x));
-    let values: Vec<_> = row.iter().zip(allowed).map(kept).collect();
-    let max = values.iter().flatten().copied().fold(f64::MIN, f64::max);
-    let terms: Vec<_> = values
-        .iter()
-        .map(|x| x.map_or(0.0, |x| (x - max).exp()))
-        .collect();
+/// The softmax of one row.
+fn softmax_of(row: &[f32]) -> Vec<f32> {
+    let out = softmax(&tensor(&[row.len()], row.to_vec()));
+    out.into_iter().collect()
+}
+
+/// Softmax in double precision.
+fn exact_softmax(row: &[f32]) -> Vec<f64> {
+    let values: Vec<_> = row.iter().copied().map(f64::from).collect();
+    let max = values.iter().copied().fold(f64::MIN, f64::max);
+    let terms: Vec<_> = values.iter().map(|x| (x - max).exp()).collect();
     let total: f64 = terms.iter().sum();
     terms.iter().map(|x| x / total).collect()
 }
@@ -187,57 +189,13 @@ const SOFTMAX_TOLERANCE: f64 = 10.0 * f32::EPSILON as f64;
 proptest! {
     #[test]
     fn softmax_is_a_distribution(row in logits()) {
-        let mut p = row.clone();
-        softmax_row(&mut p);
-        let exact = exact_softmax(&row, &vec![true; row.len()]);
+        let p = softmax_of(&row);
+        let exact = exact_softmax(&row);
         for (p, exact) in p.iter().zip(&exact) {
             prop_assert!((f64::from(*p) - exact).abs() <= SOFTMAX_TOLERANCE);
         }
         let total: f64 = p.iter().copied().map(f64::from).sum();
         prop_assert!((total - 1.0).abs() <= SOFTMAX_TOLERANCE, "sum {total}");
-    }
-
-    #[test]
-    fn a_mask_takes_elements_away(row in logits(), bits in prop::collection::vec(any::<bool>(), 200)) {
-        let allowed = &bits[..row.len()];
-        let mut p = row.clone();
-        softmax_masked_row(&mut p, allowed);
-        if allowed.contains(&true) {
-            let exact = exact_softmax(&row, allowed);
-            for ((p, exact), &allowed) in p.iter().zip(&exact).zip(allowed) {
-                prop_assert!((f64::from(*p) - exact).abs() <= SOFTMAX_TOLERANCE);
-                prop_assert!(allowed || *p == 0.0);
-            }
-            let total: f64 = p.iter().copied().map(f64::from).sum();
-            prop_assert!((total - 1.0).abs() <= SOFTMAX_TOLERANCE, "sum {total}");
-        }
-    }
-
-    #[test]
-    fn what_is_masked_does_not_matter(row in logits(), bits in prop::collection::vec(any::<bool>(), 200)) {
-        let allowed = &bits[..row.len()];
-        let mut p = row.clone();
-        softmax_masked_row(&mut p, allowed);
-        for other in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut q: Vec<_> = row.iter().zip(allowed).map(|(&x, &a)| if a { x } else { other }).collect();
-            softmax_masked_row(&mut q, allowed);
-            prop_assert_eq!(&q, &p);
-        }
-    }
-
-    #[test]
-    fn an_empty_mask_takes_all(row in logits()) {
-        let mut p = row.clone();
-        softmax_masked_row(&mut p, &vec![false; row.len()]);
-        prop_assert!(p.iter().all(|p| p.to_bits() == 0));
-    }
-
-    #[test]
-    fn a_full_mask_takes_nothing(row in logits()) {
-        let (mut p, mut q) = (row.clone(), row.clone());
-        softmax_row(&mut p);
-        softmax_masked_row(&mut q, &vec![true; row.len()]);
-        prop_assert_eq!(p, q);
     }
 
     #[test]
@@ -253,14 +211,12 @@ proptest! {
 
 #[test]
 fn rows_without_elements_and_with_nan() {
-    softmax_row::<f32>(&mut []);
-    softmax_masked_row::<f32>(&mut [], &[]);
+    assert!(softmax_of(&[]).is_empty());
     assert_eq!(log_sum_exp::<f32>(&[]), f32::NEG_INFINITY);
     for position in 0..40 {
         let mut row = vec![1.0_f32; 40];
         row[position] = f32::NAN;
         assert!(log_sum_exp(&row).is_nan());
-        softmax_row(&mut row);
-        assert!(row.iter().all(|p| p.is_nan()));
+        assert!(softmax_of(&row).iter().all(|p| p.is_nan()));
     }
 }

@@ -1,136 +1,140 @@
 //! A document as one HTML page that needs nothing else.
+//!
+//! The page keeps a line for each block and each row of a table, so that two of them
+//! can be compared line by line: hence the breaks among the marks.
 
-use super::document::{Block, Document, Figure, Inline, Section, Table, Text};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::document::{Block, Document, Figure, Inline, Table, Text};
 
 const STYLE: &str = include_str!("style.css");
 
 /// The document as a page; figures and style are part of it.
 pub(super) fn render(document: &Document) -> String {
-    let title = escape(&document.title);
-    let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <h1>{title}</h1>\n"
-    );
-    blocks(&mut out, &document.lead);
-    out.push_str("<nav aria-label=\"Sections\">\n<ul>\n");
-    for Section { id, title, .. } in &document.sections {
-        out.push_str(&format!(
-            "<li><a href=\"#{id}\">{}</a></li>\n",
-            escape(title)
-        ));
-    }
-    out.push_str("</ul>\n</nav>\n");
-    for section in &document.sections {
-        let title = escape(&section.title);
-        out.push_str(&format!(
-            "<section id=\"{}\">\n<h2>{title}</h2>\n",
-            section.id
-        ));
-        blocks(&mut out, &section.blocks);
-        out.push_str("</section>\n");
-    }
-    out.push_str("</main>\n</body>\n</html>\n");
-    out
+    let page = html! {
+        (DOCTYPE) "\n"
+        html lang="en" { "\n"
+            head { "\n"
+                meta charset="utf-8"; "\n"
+                meta name="viewport" content="width=device-width, initial-scale=1"; "\n"
+                title { (document.title) } "\n"
+                style { "\n" (PreEscaped(STYLE)) } "\n"
+            } "\n"
+            body { "\n"
+                main { "\n"
+                    h1 { (document.title) } "\n"
+                    (blocks(&document.lead))
+                    nav aria-label="Sections" { "\n"
+                        ul { "\n"
+                            @for section in &document.sections {
+                                li { a href={ "#" (section.id) } { (section.title) } } "\n"
+                            }
+                        } "\n"
+                    } "\n"
+                    @for section in &document.sections {
+                        section id=(section.id) { "\n"
+                            h2 { (section.title) } "\n"
+                            (blocks(&section.blocks))
+                        } "\n"
+                    }
+                } "\n"
+            } "\n"
+        } "\n"
+    };
+    page.into_string()
 }
 
-fn blocks(out: &mut String, blocks: &[Block]) {
-    for block in blocks {
-        match block {
-            Block::Paragraph(words) => out.push_str(&format!("<p>{}</p>\n", text(words))),
-            Block::List(points) => {
-                out.push_str("<ul>\n");
-                for point in points {
-                    out.push_str(&format!("<li>{}</li>\n", text(point)));
+fn blocks(blocks: &[Block]) -> Markup {
+    html! {
+        @for block in blocks {
+            @match block {
+                Block::Paragraph(words) => p { (text(words)) },
+                Block::List(points) => ul { "\n"
+                    @for point in points {
+                        li { (text(point)) } "\n"
+                    }
+                },
+                Block::Code(lines) => pre { code { (lines.trim_end()) } },
+                Block::Table(content) => (table(content)),
+                Block::Figure(content) => (figure(content)),
+            } "\n"
+        }
+    }
+}
+
+fn text(words: &Text) -> Markup {
+    html! {
+        @for piece in &words.0 {
+            @match piece {
+                Inline::Plain(words) => (words),
+                Inline::Strong(words) => strong { (words) },
+                Inline::Code(words) => code { (words) },
+                Inline::Link { text, section: Some(section), .. } => {
+                    a href={ "#" (section) } { (text) }
                 }
-                out.push_str("</ul>\n");
+                Inline::Link { text, file, section: None } => a href=(file) { (text) },
             }
-            Block::Code(lines) => {
-                out.push_str(&format!(
-                    "<pre><code>{}</code></pre>\n",
-                    escape(lines.trim_end())
-                ));
-            }
-            Block::Table(content) => table(out, content),
-            Block::Figure(content) => figure(out, content),
         }
     }
 }
 
-fn text(words: &Text) -> String {
-    let pieces = words.0.iter().map(|piece| match piece {
-        Inline::Plain(words) => escape(words),
-        Inline::Strong(words) => format!("<strong>{}</strong>", escape(words)),
-        Inline::Code(words) => format!("<code>{}</code>", escape(words)),
-        Inline::Link {
-            text,
-            file,
-            section,
-        } => {
-            let target = section.map_or_else(|| escape(file), |section| format!("#{section}"));
-            format!("<a href=\"{target}\">{}</a>", escape(text))
-        }
-    });
-    pieces.collect()
-}
-
-fn table(out: &mut String, table: &Table) {
-    let caption = escape(&table.caption);
+fn table(table: &Table) -> Markup {
     if table.folded {
-        out.push_str(&format!("<details>\n<summary>{caption}</summary>\n"));
-    }
-    out.push_str("<div class=\"scroll\" tabindex=\"0\">\n<table>\n");
-    if !table.folded {
-        out.push_str(&format!("<caption>{caption}</caption>\n"));
-    }
-    out.push_str("<thead>\n<tr>");
-    for (column, head) in table.head.iter().enumerate() {
-        let class = if column < table.names {
-            "name"
-        } else {
-            "number"
+        return html! {
+            details { "\n"
+                summary { (table.caption) } "\n"
+                (numbers(table)) "\n"
+            }
         };
-        out.push_str(&format!(
-            "<th scope=\"col\" class=\"{class}\">{}</th>",
-            escape(head)
-        ));
     }
-    out.push_str("</tr>\n</thead>\n<tbody>\n");
-    for row in &table.rows {
-        out.push_str("<tr>");
-        for (column, cell) in row.iter().enumerate() {
-            let cell = escape(cell);
-            out.push_str(&match column {
-                0 => format!("<th scope=\"row\" class=\"name\">{cell}</th>"),
-                _ if column < table.names => format!("<td class=\"name\">{cell}</td>"),
-                _ => format!("<td class=\"number\">{cell}</td>"),
-            });
+    numbers(table)
+}
+
+/// The table itself, with its caption unless that is shown above.
+fn numbers(table: &Table) -> Markup {
+    let class = |column| match column < table.names {
+        true => "name",
+        false => "number",
+    };
+    html! {
+        div.scroll tabindex="0" { "\n"
+            table { "\n"
+                @if !table.folded {
+                    caption { (table.caption) } "\n"
+                }
+                thead { "\n"
+                    tr {
+                        @for (column, head) in table.head.iter().enumerate() {
+                            th scope="col" class=(class(column)) { (head) }
+                        }
+                    } "\n"
+                } "\n"
+                tbody { "\n"
+                    @for row in &table.rows {
+                        tr {
+                            @for (column, cell) in row.iter().enumerate() {
+                                @if column == 0 {
+                                    th scope="row" class="name" { (cell) }
+                                } @else {
+                                    td class=(class(column)) { (cell) }
+                                }
+                            }
+                        } "\n"
+                    }
+                } "\n"
+            } "\n"
         }
-        out.push_str("</tr>\n");
-    }
-    out.push_str("</tbody>\n</table>\n</div>\n");
-    if table.folded {
-        out.push_str("</details>\n");
     }
 }
 
-fn figure(out: &mut String, figure: &Figure) {
-    let caption = escape(&figure.caption);
-    let described = format!("<svg role=\"img\" aria-label=\"{caption}\" ");
+fn figure(figure: &Figure) -> Markup {
+    let mark = html! { svg role="img" aria-label=(figure.caption); }.into_string();
+    let described = format!("{} ", mark.trim_end_matches('>'));
     let svg = figure.svg.replacen("<svg ", &described, 1);
-    out.push_str(&format!(
-        "<figure>\n<div class=\"scroll\" tabindex=\"0\">\n{}\n</div>\n\
-         <figcaption>{caption}</figcaption>\n</figure>\n",
-        svg.trim_end()
-    ));
-}
-
-/// Keeps words from being read as marks.
-fn escape(words: &str) -> String {
-    words
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    html! {
+        figure { "\n"
+            div.scroll tabindex="0" { "\n" (PreEscaped(svg.trim_end())) "\n" } "\n"
+            figcaption { (figure.caption) } "\n"
+        }
+    }
 }

@@ -23,6 +23,7 @@ use std::cell::RefCell;
 use ndarray::{Array2, ArrayView2, ArrayView3, ArrayViewMut2, s};
 
 use crate::Start;
+use crate::packed::{FEW_ROWS, by_columns, pack_in};
 use crate::simd::{Level, level};
 
 use tile::{Base, Tile, TileShape};
@@ -34,8 +35,6 @@ const BLOCK_ROWS: usize = 256;
 /// Numbers of these rows that are walked for one panel: 512 KiB, which stay in a
 /// core's second cache.
 const BLOCK: usize = 1 << 17;
-/// Rows of A from which packing B pays.
-const PACK_FROM_ROWS: usize = 49;
 /// Columns of a result that are too few for its rows to be calculated well.
 const THIN: usize = 16;
 
@@ -120,8 +119,8 @@ fn sgemm_with(
     let ((m, k), n) = (a.dim(), b.ncols());
     // A thin result of a long sum reads the wide operand along its rows, and
     // with few rows of A, B is read in place as the left operand.
-    let thin = n < THIN && m > n && is_transposed(a) && !is_transposed(b);
-    let few_rows = m < PACK_FROM_ROWS && n > m && is_transposed(b);
+    let thin = n < THIN && m > n && by_columns(a) && !by_columns(b);
+    let few_rows = m <= FEW_ROWS && n > m && by_columns(b);
     if thin || few_rows {
         let mut transposed = Array2::from_elem((n, m), 0.0);
         if beta != 0.0 {
@@ -133,7 +132,7 @@ fn sgemm_with(
         return true;
     }
     SCRATCH.with_borrow_mut(|[packed, left]| {
-        let in_place = b.strides()[1] == 1 && (m < PACK_FROM_ROWS || n <= shape.columns);
+        let in_place = b.strides()[1] == 1 && (m <= FEW_ROWS || n <= shape.columns);
         let right = if in_place {
             Right {
                 start: b.as_ptr(),
@@ -142,9 +141,8 @@ fn sgemm_with(
             }
         } else {
             let width = shape.columns.min(n.next_multiple_of(THIN));
-            pack::panels(b, width, packed);
             Right {
-                start: packed.as_ptr(),
+                start: pack_in(b, width, packed).as_ptr(),
                 row: width as isize,
                 panel: k * width,
             }
@@ -157,13 +155,8 @@ fn sgemm_with(
     true
 }
 
-/// Whether the columns of a matrix are contiguous and its rows are not.
-fn is_transposed(matrix: ArrayView2<'_, f32>) -> bool {
-    matrix.strides()[0] == 1 && matrix.strides()[1] != 1
-}
-
 /// `c <- alpha a b + start` on the calling thread, with `b` packed in panels as
-/// [`Scalar::gemm_panels`](crate::Scalar::gemm_panels) says. False, and nothing
+/// [`Products::gemm_panels`](crate::Products::gemm_panels) says. False, and nothing
 /// done, if there is no kernel for the processor.
 ///
 /// # Panics

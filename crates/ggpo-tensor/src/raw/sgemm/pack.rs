@@ -1,4 +1,4 @@
-//! Rearranging operands.
+//! Rearranging operands: the left one in tiles, and matrices to their transpose.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
@@ -11,23 +11,6 @@ use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
 use super::Left;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Level, level};
-
-/// Packs `b` (k x n) in panels of `columns` columns: panel after panel, each
-/// k x columns. The columns beyond n hold any numbers.
-pub(super) fn panels(b: ArrayView2<'_, f32>, columns: usize, packed: &mut Vec<f32>) {
-    let (k, n) = b.dim();
-    packed.resize(n.div_ceil(columns) * k * columns, 0.0);
-    if packed.is_empty() {
-        return;
-    }
-    for (source, panel) in b
-        .axis_chunks_iter(Axis(1), columns)
-        .zip(packed.chunks_exact_mut(k * columns))
-    {
-        let panel = ArrayViewMut2::from_shape((k, columns), panel).expect("one panel");
-        copy_into(source, panel.slice_move(s![.., ..source.ncols()]));
-    }
-}
 
 /// Packs `a` (m x k) in tiles of rows: tile after tile, each k x rows of a tile.
 pub(super) fn tiles(a: ArrayView2<'_, f32>, rows: usize, packed: &mut Vec<f32>) -> Left {
@@ -46,14 +29,6 @@ pub(super) fn tiles(a: ArrayView2<'_, f32>, rows: usize, packed: &mut Vec<f32>) 
         strides: [1, rows as isize],
         tile: (k * rows) as isize,
     }
-}
-
-/// Copies `source` to `target`, of the same shape and with contiguous rows.
-fn copy_into(source: ArrayView2<'_, f32>, mut target: ArrayViewMut2<'_, f32>) {
-    if source.strides()[0] == 1 && source.strides()[1] != 1 {
-        return transpose_into(source.reversed_axes(), target);
-    }
-    target.assign(&source);
 }
 
 /// Numbers along a side of the squares that are transposed in registers.

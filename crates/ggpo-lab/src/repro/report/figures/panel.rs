@@ -1,4 +1,8 @@
 //! A panel: a frame of two axes with lines, bands and dots in it.
+//!
+//! The frame is drawn here and not as the mesh of a `plotters` chart, since the marks
+//! come from [`Axis`], and rows, zeros below a logarithm and words beside bars are
+//! placed by the pixel.
 
 use super::axis::Axis;
 use super::canvas::{Align, Canvas, Color, GRID, INK, SOFT, WORDS, width_of};
@@ -152,7 +156,10 @@ pub(crate) fn legend_height(names: &[(String, Color)], width: f64) -> f64 {
     12.0 + rows * 1.7 * WORDS
 }
 
-/// Draws a legend from the upper left.
+/// Draws a legend from the upper left, above the panels that share it.
+///
+/// That of `plotters` is a box inside one chart: with the names of four methods it
+/// covers a sixth of a panel and what is drawn there.
 pub(crate) fn legend(canvas: &Canvas<'_>, names: &[(String, Color)], left: f64, width: f64) {
     for ((name, color), (x, row)) in names.iter().zip(legend_places(names, width)) {
         let (x, y) = (left + x, 18.0 + row * 1.7 * WORDS);
