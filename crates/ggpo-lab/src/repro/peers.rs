@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ggpo_train::method::MethodConfig;
 use ggpo_train::metrics::Scores;
 use ggpo_train::run::RunConfig;
 use ggpo_train::{Error, Result};
@@ -209,7 +210,16 @@ fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
 fn difference(config: &RunConfig, theirs: &Value) -> Option<String> {
     let ours = serde_json::to_value(config).expect("every field has a JSON form");
     let defaults = defaults(config);
-    let is_full = at(&ours, "method.adaptation") == Some(&Value::from("full"));
+    let mut theirs = theirs.clone();
+    if let Some(method) = theirs.get_mut("method") {
+        // The same method can be written in several ways.
+        match MethodConfig::deserialize(&*method) {
+            Ok(read) => *method = serde_json::to_value(read).expect("a method has a JSON form"),
+            Err(error) => return Some(format!("description.method: {error}")),
+        }
+    }
+    let theirs = &theirs;
+    let is_full = !config.method.has_adapters();
     let mut fields = Vec::new();
     for description in [theirs, &ours, &defaults] {
         collect_fields(description, String::new(), &mut fields);

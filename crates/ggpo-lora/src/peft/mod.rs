@@ -21,6 +21,9 @@ pub use config::PeftConfig;
 
 use crate::{Adapters, LoraError, MethodConfig};
 
+/// Scalings that differ by less, relatively, are the same: one may have been rounded to
+/// single precision, or divided by a rank and multiplied with it.
+const SAME: f64 = 1e-6;
 const CONFIG_FILE: &str = "adapter_config.json";
 const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 
@@ -153,7 +156,7 @@ impl<T: Scalar> PeftAdapter<T> {
             if found != rank {
                 return contradiction("the rank", rank.to_string(), found.to_string());
             }
-            if adapter.scaling() != T::from_f64(scaling) {
+            if (adapter.scaling().value() - scaling).abs() > SAME * scaling {
                 let found = adapter.scaling().value().to_string();
                 return contradiction("the scaling", scaling.to_string(), found);
             }

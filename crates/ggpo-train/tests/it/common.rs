@@ -4,11 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use ggpo_lora::GgpoConfig;
+use ggpo_lora::method::{METHODS, method};
+use ggpo_lora::{GgpoConfig, PerturbationConfig};
 use ggpo_model::tokenizer::Tokenizer;
 use ggpo_model::weights::to_safetensors;
 use ggpo_model::{BertConfig, Body, Head, LlamaConfig, Model, Precision};
-use ggpo_train::method::{Adaptation, MethodConfig};
+use ggpo_train::method::MethodConfig;
 use ggpo_train::run::{RunConfig, TaskConfig, TaskKind};
 use ggpo_train::schedule::{Schedule, ScheduleKind, Warmup};
 use ggpo_train::trainer::TrainerConfig;
@@ -136,24 +137,33 @@ impl World {
     }
 }
 
-/// LoRA of rank 4 under a perturbation.
+/// LoRA of rank 4, under GGPO with these options if there are any.
 pub(crate) fn lora(perturbation: Option<GgpoConfig>) -> MethodConfig {
-    let mut method = MethodConfig {
-        adaptation: Adaptation::Lora,
-        lora: Default::default(),
-        perturbation,
-    };
+    rank_4(MethodConfig {
+        perturbation: perturbation.map(PerturbationConfig::Ggpo),
+        ..MethodConfig::default()
+    })
+}
+
+/// A method of the table with adapters of rank 4.
+pub(crate) fn named(name: &str) -> MethodConfig {
+    rank_4(method(name).expect("a method of the table").config())
+}
+
+/// Every method of the table.
+pub(crate) fn every_method() -> Vec<MethodConfig> {
+    METHODS.iter().map(|method| named(method.name)).collect()
+}
+
+fn rank_4(mut method: MethodConfig) -> MethodConfig {
     method.lora.rank = 4;
+    method.adalora.init_rank = 6;
     method
 }
 
 /// Training of every weight.
 pub(crate) fn full() -> MethodConfig {
-    MethodConfig {
-        adaptation: Adaptation::Full,
-        lora: Default::default(),
-        perturbation: None,
-    }
+    named("full")
 }
 
 /// The bytes of a file.

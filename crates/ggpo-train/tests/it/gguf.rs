@@ -7,9 +7,11 @@ use ggpo_model::batch::{Batch, collate_causal};
 use ggpo_model::gguf::{self, GgufModel};
 use ggpo_model::{Adapters, Parameters};
 use ggpo_tensor::{Scalar, Tensor};
-use ggpo_train::method::{Adaptation, MethodConfig};
+use ggpo_train::method::Trainable;
 use ggpo_train::trainer::{Real, Trainer, TrainerConfig};
 use safetensors::SafeTensors;
+
+use crate::common::{full, lora};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -58,30 +60,21 @@ fn trainer<T: Real>(
     parameters: Parameters<T>,
     perturbation: Option<GgpoConfig>,
 ) -> ggpo_train::Result<Trainer<T>> {
-    let mut method = MethodConfig {
-        adaptation: Adaptation::Lora,
-        lora: Default::default(),
-        perturbation,
-    };
-    method.lora.rank = 4;
-    let adapters = method.new_adapters(&tiny.model, &parameters, 3)?;
-    let config = TrainerConfig {
+    let method = lora(perturbation);
+    let model = tiny.model.clone();
+    let no_rows = |_| unreachable!("no start from a gradient");
+    let trainable = Trainable::new(&method, model, parameters, 3, no_rows)?;
+    Trainer::new(trainable, &method, six_steps(Some(1.0)), 5)
+}
+
+fn six_steps(clip: Option<f64>) -> TrainerConfig {
+    TrainerConfig {
         learning_rate: 1e-2,
         steps: 6,
         schedule: Default::default(),
-        clip: Some(1.0),
+        clip,
         adamw: Default::default(),
-    };
-    let model = tiny.model.clone();
-    Trainer::new(
-        model,
-        parameters,
-        adapters,
-        [].into(),
-        perturbation,
-        config,
-        5,
-    )
+    }
 }
 
 /// Losses of `steps` steps.
@@ -119,8 +112,9 @@ fn adapters_train_on_a_quantised_base_as_on_its_numbers() {
         }
         for (module, adapter) in trained.adapters() {
             let expected = &dense.adapters()[module];
-            assert!(distance(&adapter.a, &expected.a) < 1e-9, "{module}");
-            assert!(distance(&adapter.b, &expected.b) < 1e-9, "{module}");
+            for ((_, found), (_, expected)) in adapter.factors().iter().zip(expected.factors()) {
+                assert!(distance(found, expected) < 1e-9, "{module}");
+            }
         }
         for (found, expected) in trained
             .noise_statistics()
@@ -168,8 +162,9 @@ fn what_needs_the_gradient_of_a_quantised_weight_is_refused_or_passed_over() {
     let error = refusal(tiny.parameters.clone())
         .expect("refused")
         .to_string();
-    let expected = "gradient: expected \"adapters\" or \"none\" where a weight is quantised, \
-                    found \"exact\" and model.layers.0.mlp.down_proj.weight";
+    let expected = "method.perturbation: expected a method that needs no exact gradient where a \
+                    weight is quantised, found one that needs it, and \
+                    model.layers.0.mlp.down_proj.weight";
     assert_eq!(error, expected);
     assert!(refusal(dense(&tiny.parameters)).is_none());
 
@@ -182,26 +177,13 @@ fn what_needs_the_gradient_of_a_quantised_weight_is_refused_or_passed_over() {
     assert_eq!(audited(dense(&tiny.parameters)), 14);
 
     let name = "model.embed_tokens.weight".to_owned();
-    let (model, config) = (
-        tiny.model.clone(),
-        TrainerConfig {
-            learning_rate: 1e-2,
-            steps: 6,
-            schedule: Default::default(),
-            clip: None,
-            adamw: Default::default(),
-        },
-    );
-    let parameters = tiny.parameters.clone();
-    let trainer = Trainer::new(
-        model,
-        parameters,
-        Adapters::new(),
-        [name].into(),
-        None,
-        config,
-        5,
-    );
+    let trainable = Trainable {
+        model: tiny.model.clone(),
+        parameters: tiny.parameters.clone(),
+        adapters: Adapters::new(),
+        trained: [name].into(),
+    };
+    let trainer = Trainer::new(trainable, &full(), six_steps(None), 5);
     assert_eq!(
         trainer.err().expect("refused").to_string(),
         "trained: expected dense parameters, found model.embed_tokens.weight"

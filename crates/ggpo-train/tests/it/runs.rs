@@ -3,12 +3,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::common::{World, full, lora, read};
+use crate::common::{World, every_method, full, lora, named, read};
 use ggpo_lora::peft::PeftAdapter;
-use ggpo_lora::{GgpoConfig, GgpoForm, GradientEstimate, NoiseKind};
+use ggpo_lora::{
+    GgpoConfig, GgpoForm, GradientEstimate, NoiseGradient, NoiseKind, PerturbationConfig,
+};
 use ggpo_model::weights::load;
 use ggpo_model::{Head, Model};
-use ggpo_train::method::MethodConfig;
+use ggpo_train::method::{MethodConfig, Trainable};
 use ggpo_train::run::{Corpora, Keep, RESULT, RunConfig, RunResult, Task, run};
 use ggpo_train::trainer::Trainer;
 use proptest::prelude::*;
@@ -47,7 +49,36 @@ fn perturbations() -> Vec<Option<GgpoConfig>> {
             per_micro_batch: true,
             ..ggpo()
         }),
+        Some(GgpoConfig {
+            noise_gradient: NoiseGradient::Reparameterised,
+            ..ggpo()
+        }),
     ]
+}
+
+/// Every method of the table, every kind of noise, and parts put together.
+fn methods() -> Vec<MethodConfig> {
+    let mut methods = every_method();
+    methods.extend(perturbations().into_iter().map(lora));
+    let noise = PerturbationConfig::Ggpo(ggpo());
+    for form in ["dora", "adalora", "pissa", "lora-ga", "olora", "lora-plus"] {
+        for perturbation in [noise, named("sam").perturbation.expect("SAM")] {
+            methods.push(MethodConfig {
+                perturbation: Some(perturbation),
+                ..named(form)
+            });
+        }
+    }
+    methods.push(MethodConfig {
+        init: named("pissa").init,
+        perturbation: named("mgpo-merged").perturbation,
+        ..named("lora")
+    });
+    methods.push(MethodConfig {
+        init: named("pissa").init,
+        ..named("dora")
+    });
+    methods
 }
 
 fn finish(config: &RunConfig, folder: &std::path::Path) -> RunResult {
@@ -57,12 +88,11 @@ fn finish(config: &RunConfig, folder: &std::path::Path) -> RunResult {
 #[test]
 fn a_run_that_is_stopped_goes_on_to_the_same_bits() {
     let world = World::new();
-    let mut configs: Vec<RunConfig> = perturbations()
+    let mut configs: Vec<RunConfig> = methods()
         .into_iter()
-        .map(|perturbation| world.classification(lora(perturbation)))
+        .map(|method| world.classification(method))
         .collect();
     configs.push(world.language_modelling(lora(Some(ggpo()))));
-    configs.push(world.classification(full()));
     for (index, mut config) in configs.into_iter().enumerate() {
         config.micro_batches = 2;
         let (whole, parts) = (
@@ -90,11 +120,11 @@ fn a_run_that_is_stopped_goes_on_to_the_same_bits() {
 #[test]
 fn a_run_has_the_same_bits_for_any_number_of_threads() {
     let world = World::new();
-    for perturbation in [None, Some(ggpo())] {
-        let config = world.language_modelling(lora(perturbation));
+    for (index, method) in methods().into_iter().enumerate() {
+        let config = world.language_modelling(method);
         let results = [1, 2, 7].map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            let folder = world.path(&format!("threads-{threads}-{}", perturbation.is_some()));
+            let folder = world.path(&format!("threads-{threads}-{index}"));
             pool.build().unwrap().install(|| finish(&config, &folder));
             read(&folder.join(RESULT))
         });
@@ -113,32 +143,60 @@ fn a_finished_run_is_not_done_again() {
     assert_eq!(again.unwrap(), first);
 }
 
+/// The same perturbation with no strength.
+fn without_strength(perturbation: PerturbationConfig) -> PerturbationConfig {
+    match perturbation {
+        PerturbationConfig::Ggpo(config) => PerturbationConfig::Ggpo(GgpoConfig {
+            sigma: 0.0,
+            ..config
+        }),
+        PerturbationConfig::Sam(mut config) => {
+            config.rho = 0.0;
+            PerturbationConfig::Sam(config)
+        }
+        PerturbationConfig::Mgpo(mut config) => {
+            config.rho = 0.0;
+            PerturbationConfig::Mgpo(config)
+        }
+        PerturbationConfig::Msam(mut config) => {
+            config.rho = 0.0;
+            PerturbationConfig::Msam(config)
+        }
+        PerturbationConfig::Efm(mut config) => {
+            config.rho = 0.0;
+            PerturbationConfig::Efm(config)
+        }
+    }
+}
+
 #[test]
-fn sigma_zero_is_plain_lora_bit_for_bit() {
+fn a_perturbation_of_no_strength_is_none_bit_for_bit() {
     let world = World::new();
-    let none = GgpoConfig {
-        sigma: 0.0,
-        ..ggpo()
-    };
-    let plain = finish(&world.classification(lora(None)), &world.path("plain"));
-    let still = finish(
-        &world.classification(lora(Some(none))),
-        &world.path("still"),
-    );
-    assert_eq!(plain.losses, still.losses);
-    assert_eq!(plain.test, still.test);
-    let noisy = finish(
-        &world.classification(lora(Some(ggpo()))),
-        &world.path("noisy"),
-    );
-    assert_ne!(plain.losses, noisy.losses);
+    let perturbed = methods();
+    let perturbed = perturbed
+        .iter()
+        .filter(|method| method.perturbation.is_some());
+    for (index, method) in perturbed.enumerate() {
+        let losses = |name: &str, perturbation| {
+            let config = world.classification(MethodConfig {
+                perturbation,
+                ..method.clone()
+            });
+            let result = finish(&config, &world.path(&format!("{name}-{index}")));
+            (result.losses, result.test)
+        };
+        let none = losses("none", None);
+        let still = losses("still", method.perturbation.map(without_strength));
+        assert_eq!(none, still, "method {index}: {method:?}");
+        let acting = losses("acting", method.perturbation);
+        assert_ne!(none.0, acting.0, "method {index}: {method:?}");
+    }
 }
 
 #[test]
 fn every_method_learns_the_task() {
     let world = World::new();
-    let methods = perturbations().into_iter().map(lora).chain([full()]);
-    for (index, method) in methods.enumerate() {
+    for (index, method) in methods().into_iter().enumerate() {
         let mut config = world.classification(method);
         config.training.steps = 60;
         let result = finish(&config, &world.path(&format!("learn-{index}")));
@@ -158,24 +216,13 @@ fn trainer(config: &RunConfig, task: &Task) -> Trainer<f32> {
             model.new_parameter(spec, 0.02, config.seed),
         );
     }
-    let adapters = config
-        .method
-        .new_adapters(&model, &parameters, config.seed)
-        .unwrap();
-    let head = loaded
-        .missing
-        .iter()
-        .map(|spec| spec.name.clone())
-        .collect();
-    let perturbation = config.method.perturbation;
-    let training = config.training.clone();
+    let first_rows = |rows| task.first_rows(config, rows);
+    let trainable =
+        Trainable::new(&config.method, model, parameters, config.seed, first_rows).unwrap();
     Trainer::new(
-        model,
-        parameters,
-        adapters,
-        head,
-        perturbation,
-        training,
+        trainable,
+        &config.method,
+        config.training.clone(),
         config.seed,
     )
     .unwrap()
@@ -193,8 +240,8 @@ fn steps(config: &RunConfig) -> Trainer<f32> {
 #[test]
 fn the_base_weights_keep_their_bits_with_every_method() {
     let world = World::new();
-    for perturbation in perturbations() {
-        let config = world.classification(lora(perturbation));
+    for method in methods().into_iter().filter(MethodConfig::has_adapters) {
+        let config = world.classification(method);
         let trainer = steps(&config);
         let base = load::<f32>(&config.model, trainer.model()).unwrap();
         let mut changed = 0;
@@ -205,7 +252,10 @@ fn the_base_weights_keep_their_bits_with_every_method() {
             }
         }
         assert_eq!(changed, 4, "the pooler's and the classifier's parameters");
-        let moved = |adapter: &ggpo_lora::Adapter<f32>| adapter.b.iter().any(|b| *b != 0.0);
+        let moved = |adapter: &ggpo_lora::Adapter<f32>| {
+            let mut factors = adapter.factors().into_iter();
+            factors.any(|(_, factor)| factor.iter().any(|x| *x != 0.0))
+        };
         assert!(trainer.adapters().values().all(moved));
     }
 }
@@ -257,7 +307,7 @@ fn the_saved_adapter_is_the_best_one() {
     assert_eq!(adapter.adapters.len(), 12);
     assert_eq!(adapter.saved_modules.len(), 4);
     assert_eq!(adapter.config.r, 4);
-    assert!(adapter.adapters.values().all(|a| a.scaling == 4.0));
+    assert!(adapter.adapters.values().all(|a| a.scaling() == 4.0));
 }
 
 #[test]
@@ -351,7 +401,10 @@ fn settings_that_cannot_be_used_are_refused_by_name() {
         config
     };
     fn noise(method: &mut MethodConfig) -> &mut GgpoConfig {
-        method.perturbation.as_mut().unwrap()
+        match &mut method.perturbation {
+            Some(PerturbationConfig::Ggpo(noise)) => noise,
+            other => panic!("expected noise, found {other:?}"),
+        }
     }
     let cases: [(RunConfig, &str); 10] = [
         (
@@ -376,7 +429,7 @@ fn settings_that_cannot_be_used_are_refused_by_name() {
         assert!(text.contains(field), "{field}: {text}");
     }
     let full_with_noise = MethodConfig {
-        perturbation: Some(ggpo()),
+        perturbation: Some(PerturbationConfig::Ggpo(ggpo())),
         ..full()
     };
     let text = refusal(&world.classification(full_with_noise), &world.path("bad"));
