@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ggpo_lora::NoiseStatistics;
+use ggpo_lora::{NoiseStatistics, PerturbationConfig};
 use ggpo_model::Precision;
 use ggpo_model::weights::to_safetensors;
 use ggpo_train::run::{RunConfig, ScoredRows, Stepper};
@@ -34,8 +34,8 @@ pub(super) fn check(python: &Python, path: &Path, steps: u32) -> Result<()> {
         test: 1,
         train: 1,
     });
-    if let Some(perturbation) = &mut config.method.perturbation {
-        perturbation.sigma = NO_NOISE;
+    if let Some(PerturbationConfig::Ggpo(noise)) = &mut config.method.perturbation {
+        noise.sigma = NO_NOISE;
     }
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;
     let file = |name: &str| work.path().join(name);
