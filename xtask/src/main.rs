@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod cost;
 mod fetch;
 mod parity;
 mod peft_check;
@@ -109,6 +110,9 @@ enum Task {
         after_help = "Examples: cargo xtask bench\n          cargo xtask bench --against torch --simd avx2 --groups tiny,noise --out out/speed"
     )]
     Bench(bench::Arguments),
+    /// Measure every method beside LoRA, time of a step and memory, and write cost.md.
+    #[command(after_help = "Example: cargo xtask cost --steps 5 --out out/cost.md")]
+    Cost(cost::Arguments),
     /// Everything that continuous integration checks.
     #[command(after_help = "Example: cargo xtask ci")]
     Ci,
@@ -182,6 +186,7 @@ fn execute(task: Task) -> Result<()> {
         },
         Task::Bench(arguments) => bench::bench(&arguments),
         Task::BenchSteps { job } => bench::do_steps(&job),
+        Task::Cost(arguments) => cost::cost(&arguments),
         Task::Ci => ci::check(),
         Task::PeakMemory { config, steps } => {
             run_steps(&RunConfig::read(&config)?, steps)?;

@@ -1,4 +1,4 @@
-//! Files that a stopped run goes on from.
+//! Files from which a stopped run continues.
 //!
 //! A checkpoint is a header and a payload:
 //!
@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 8 | `GGPOCKPT` |
 //! | 4 | version of the format |
-//! | 4, then so many | length of the kind, and the kind: what the payload is of |
+//! | 4, then that many | length of the kind, and the kind: what the payload is of |
 //! | 8 | length of the payload |
 //! | 4 | CRC-32 of the payload |
 //! | the rest | payload, in bincode's standard configuration |
@@ -25,9 +25,10 @@ use serde::de::DeserializeOwned;
 use crate::Error;
 
 const MAGIC: &[u8; 8] = b"GGPOCKPT";
-/// To be raised with every change of the header or of bincode's configuration, and
-/// of the random numbers: a run that goes on must draw what it would have drawn.
-const VERSION: u32 = 2;
+/// To be raised with every change of the header, of bincode's configuration, of what a
+/// state holds, and of the random numbers: a run that goes on must draw what it would
+/// have drawn.
+const VERSION: u32 = 3;
 const CONFIGURATION: Configuration = standard();
 
 /// Writes a checkpoint of the given kind whole or not at all: a crash leaves
@@ -104,7 +105,7 @@ fn payload<'a>(bytes: &'a [u8], kind: &str) -> Result<&'a [u8], String> {
     if version != VERSION {
         return Err(format!(
             "expected format version {VERSION}, found {version}: another version of this \
-             program wrote it; go on with that one, or begin anew in another folder"
+             program wrote it; continue with that one, or begin again in another folder"
         ));
     }
     let length = u32::from_le_bytes(take(&mut rest)?) as usize;

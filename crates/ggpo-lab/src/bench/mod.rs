@@ -11,12 +11,14 @@
 //! * [`serve`](mod@serve) and [`side`]: the two ends of a process that steps.
 //! * [`record`]: the result, as JSON and as a table.
 //! * [`profile`]: where a step's time goes.
+//! * [`cost`]: every method beside LoRA.
 //! * [`contender`] and [`goals`]: who is compared, and what they are held to at
 //!   each [`level`] of instruction set; [`study`]: the goals, measured in
 //!   [`rounds`], also beside PyTorch ([`torch`]), with the [`products`] on their
 //!   own, on a [`machine`]; [`speed`]: the page that says so.
 
 pub mod contender;
+pub mod cost;
 pub mod flops;
 pub mod goals;
 pub mod level;

@@ -12,9 +12,8 @@ use ggpo_lab::bench::{BenchConfig, Job, Shape, WARM_UP, bench, serve, table};
 use ggpo_lab::progress::{Followed, minutes};
 use ggpo_tensor::simd::{Level, level};
 
-use ggpo_lora::method::Method;
+use ggpo_lora::method::{METHODS, Method};
 
-use crate::options::method_names;
 use crate::output::print_json;
 
 /// Arguments of `ggpo bench`.
@@ -22,6 +21,7 @@ use crate::output::print_json;
 #[command(after_help = "\
 Examples:
   ggpo bench --shape minilm --method lora,ggpo
+  ggpo bench --shape minilm --method all --steps 5
   ggpo bench --shape smollm2 --model smollm2.Q4_1.gguf --steps 5 --json")]
 pub(crate) struct Bench {
     /// Shape of the model
@@ -39,9 +39,9 @@ pub(crate) struct Bench {
     /// Measured steps of every method
     #[arg(long, value_name = "N", default_value_t = 10)]
     steps: u32,
-    /// The methods, separated by commas
-    #[arg(long, value_delimiter = ',', default_value = "lora,ggpo", value_parser = method_names())]
-    method: Vec<&'static Method>,
+    /// The methods, separated by commas, or all of them
+    #[arg(long, value_delimiter = ',', default_value = "lora,ggpo", value_parser = methods())]
+    method: Vec<String>,
     /// Threads [default: as many as there are processors]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -64,6 +64,15 @@ pub(crate) struct Bench {
 fn shapes() -> impl TypedValueParser<Value = Shape> {
     PossibleValuesParser::new(Shape::ALL.map(Shape::name))
         .map(|name| Shape::named(&name).expect("one of the names"))
+}
+
+/// The word for every method.
+const ALL: &str = "all";
+
+/// Accepts the names of the methods, and the word for all.
+fn methods() -> PossibleValuesParser {
+    let names = METHODS.iter().map(|method| method.name);
+    PossibleValuesParser::new(names.chain([ALL]))
 }
 
 impl Bench {
@@ -102,7 +111,11 @@ impl Bench {
     fn config(&self) -> Result<BenchConfig> {
         let shape = self.shape.expect("required without --serve");
         let [batch, seq] = shape.batch();
-        let methods = self.method.iter();
+        let asked = |method: &&Method| {
+            let mut asked = self.method.iter();
+            asked.any(|name| name == ALL || name == method.name)
+        };
+        let methods = METHODS.iter().filter(asked);
         let methods = methods.map(|method| (method.name.to_owned(), method.config()));
         Ok(BenchConfig {
             shape,
