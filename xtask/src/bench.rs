@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     /// Samples on a quiet machine that are wanted of every ratio.
     #[arg(long, value_name = "N", default_value_t = 15)]
     steps: u32,
-    /// End after about so many minutes, on a machine that is never quiet.
+    /// End after about this many minutes on a machine that is never quiet.
     #[arg(long, value_name = "N", default_value_t = 30.0)]
     minutes: f64,
     /// Folder for speed.md, speed.json and speed-noise.svg; those of a study that

@@ -42,7 +42,7 @@ enum Task {
     /// Run the experiments and write their report.
     ///
     /// What is finished in the output folder is not done again, and a run that
-    /// was stopped goes on where it was.
+    /// was stopped continues where it was.
     #[command(after_help = "Example: cargo xtask repro --quick --out out/quick")]
     Repro {
         /// Few seeds and steps: two minutes on two cores.

@@ -143,7 +143,7 @@ pub enum Which {
 }
 
 /// Makes one model folder: `config.json`, `model.safetensors` in half
-/// precision and `tokenizer.json`. Stopped, it goes on from its checkpoint in
+/// precision and `tokenizer.json`. Stopped, it continues from its checkpoint in
 /// `work`.
 ///
 /// Returns the validation loss in nats per target.

@@ -8,7 +8,7 @@ use ggpo_lora::peft::{PeftAdapter, PeftConfig};
 use ggpo_tensor::{Tensor, view2};
 
 use crate::base::{self, Base};
-use crate::model::{Adapters, ConfigJson, Head, Model, Start};
+use crate::model::{Adapters, ConfigJson, Head, InitialValue, Model};
 use crate::parameters::Parameters;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -53,7 +53,7 @@ impl Assembled {
         for spec in missing {
             let count = spec.shape.iter().product();
             let blank = match spec.start {
-                Start::Ones => 1.0,
+                InitialValue::Ones => 1.0,
                 _ => 0.0,
             };
             parameters.insert(

@@ -14,7 +14,7 @@
 //! * [`base`]: base models, as folders or GGUF files.
 //! * [`tokenizer`]: texts to token ids and back.
 //! * [`assembled`]: base, adapter and tokenizer, put together for use.
-//! * [`generate`]: how a model goes on with texts.
+//! * [`generate`]: how a model continues texts.
 //!
 //! Code that is generic over the number is compiled wherever it is used, so the
 //! passes of a model are compiled once, here, for the numbers that implement
@@ -36,8 +36,9 @@ pub mod weights;
 pub use error::{Error, Result};
 pub use model::{
     ActingWeights, Adapters, BertConfig, Body, ConfigJson, Gpt2Config, Graph, Head,
-    INITIALIZER_RANGE, KeyValueCache, LayerPerturbation, LlamaConfig, Model, OutputLayer,
-    ParameterSpec, PassGradients, Precision, RopeScaling, Start, T5Config, acting_weights, is_in,
+    INITIALIZER_RANGE, InitialValue, KeyValueCache, LayerPerturbation, LlamaConfig, Model,
+    OutputLayer, ParameterSpec, PassGradients, Precision, RopeScaling, T5Config, acting_weights,
+    is_in,
 };
 pub use number::Number;
 pub use parameters::Parameters;

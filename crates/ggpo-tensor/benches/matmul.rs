@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ggpo_tensor::memory::keep_freed_memory;
 use ggpo_tensor::parallel::in_pool;
 use ggpo_tensor::random::{Purpose, Stream};
-use ggpo_tensor::{ActingWeight, LowRank, Products, Start, WeightView};
+use ggpo_tensor::{ActingWeight, Addend, LowRank, Products, WeightView};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2};
 
@@ -74,7 +74,7 @@ fn layers(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let turn = next();
                 let (x, y) = (narrow[turn].view(), wide[turn].view_mut());
-                in_pool(|| acting.times_transposed(x, Start::Row(&bias), y));
+                in_pool(|| acting.times_transposed(x, Addend::Row(&bias), y));
             });
         });
         group.bench_function(format!("{name}/backward"), |bencher| {

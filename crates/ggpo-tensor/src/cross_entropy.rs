@@ -15,7 +15,7 @@ use crate::packed::{FEW_ROWS, Packed};
 use crate::raw::dispatch::{self, Kernel};
 use crate::reduce::{sum_lanes, sum_rows};
 use crate::softmax::largest;
-use crate::{Scalar, Start, WeightView, gemm};
+use crate::{Addend, Scalar, WeightView, gemm};
 
 /// Rows of W that are packed together.
 const BLOCK_ROWS: usize = 768;
@@ -26,14 +26,14 @@ const PIECE_ROWS: usize = 128;
 
 /// The logits `x Wᵀ + b` of a head over a vocabulary.
 #[derive(Clone, Copy, Debug)]
-pub struct Head<'a, T> {
+pub struct LogitLayer<'a, T> {
     /// W, vocabulary x width.
     pub weight: WeightView<'a, T>,
     /// b, one number per row of W.
     pub bias: Option<&'a [T]>,
 }
 
-/// What [`Head::statistics`] finds for every row of x.
+/// What [`LogitLayer::statistics`] finds for every row of x.
 #[derive(Debug)]
 pub struct Statistics<T> {
     /// `ln sum exp` of the logits.
@@ -82,7 +82,7 @@ impl<'a, T: Scalar> Block<'a, T> {
     fn logits(&self, x: ArrayView2<'_, T>, bias: Option<&[T]>, mut out: ArrayViewMut2<'_, T>) {
         match self {
             Block::Packed { transposed, .. } => {
-                let start = bias.map_or(Start::Scaled(T::ZERO), Start::Row);
+                let start = bias.map_or(Addend::Scaled(T::ZERO), Addend::Row);
                 transposed.product(T::ONE, x, start, out);
             }
             Block::Plain(block) => {
@@ -100,14 +100,14 @@ impl<'a, T: Scalar> Block<'a, T> {
         match self {
             Block::Packed { rows, .. } => {
                 let rows = rows.as_ref().expect("packed for this product");
-                rows.product(T::ONE, p, Start::Scaled(T::ONE), out);
+                rows.product(T::ONE, p, Addend::Scaled(T::ONE), out);
             }
             Block::Plain(block) => gemm(T::ONE, p, *block, T::ONE, out),
         }
     }
 }
 
-impl<T: Scalar> Head<'_, T> {
+impl<T: Scalar> LogitLayer<'_, T> {
     /// Logarithms, logits of the targets and, with `means`, the mean rows of W,
     /// for the rows of `x` (rows x width).
     ///

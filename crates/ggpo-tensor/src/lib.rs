@@ -53,6 +53,6 @@ mod weight;
 pub use matmul::{gemm, matmul, matmul_batched, matmul_nt, matmul_tn};
 pub use perturb::{ActingWeight, LowRank, RowPerturbation};
 pub use quantized::{BlockFormat, QuantizedMatrix};
-pub use scalar::{Products, Real, Scalar, Start};
+pub use scalar::{Addend, Products, Real, Scalar};
 pub use tensor::{Tensor, flat, tensor, view2};
 pub use weight::WeightView;

@@ -4,7 +4,7 @@ use ndarray::parallel::prelude::*;
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut2, Axis};
 
 use crate::packed::Packed;
-use crate::{Scalar, Start};
+use crate::{Addend, Scalar};
 
 /// Multiply-adds up to which a product stays on the calling thread: some twenty
 /// microseconds, several times what handing over a piece costs.
@@ -42,7 +42,7 @@ pub fn gemm<T: Scalar>(
     if m >= n {
         if c.strides()[1] != 1 {
             let mut product = Array2::from_elem((m, n), T::ZERO);
-            Packed::new(b).product(alpha, a, Start::Scaled(T::ZERO), product.view_mut());
+            Packed::new(b).product(alpha, a, Addend::Scaled(T::ZERO), product.view_mut());
             c.zip_mut_with(&product, |c, &product| {
                 *c = if beta == T::ZERO {
                     product
@@ -52,7 +52,7 @@ pub fn gemm<T: Scalar>(
             });
             return;
         }
-        return Packed::new(b).product(alpha, a, Start::Scaled(beta), c);
+        return Packed::new(b).product(alpha, a, Addend::Scaled(beta), c);
     }
     let columns = (PIECE_WORK / (m * k).max(1)).next_multiple_of(PIECE_MULTIPLE);
     c.axis_chunks_iter_mut(Axis(1), columns)

@@ -6,7 +6,7 @@ use ndarray::parallel::prelude::*;
 use ndarray::{Array3, ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis, s};
 
 use crate::parallel::zeros;
-use crate::{Scalar, Start};
+use crate::{Addend, Scalar};
 
 /// Rows of the left operand per piece of a product: what stays in a core's cache
 /// while the panels pass by.
@@ -148,7 +148,7 @@ impl<T: Scalar> Packed<T> {
         &self,
         alpha: T,
         a: ArrayView2<'_, T>,
-        start: Start<'_, T>,
+        start: Addend<'_, T>,
         mut c: ArrayViewMut2<'_, T>,
     ) {
         assert_eq!(c.dim(), (a.nrows(), self.columns), "shape of the product");
@@ -162,7 +162,7 @@ impl<T: Scalar> Packed<T> {
         let row_of_pieces = |(a, mut c): (ArrayView2<'_, T>, ArrayViewMut2<'_, T>)| {
             let one = |(index, (panels, c)): (usize, (ArrayView3<'_, T>, ArrayViewMut2<'_, T>))| {
                 let start = match start {
-                    Start::Row(row) => Start::Row(&row[index * columns..][..c.ncols()]),
+                    Addend::Row(row) => Addend::Row(&row[index * columns..][..c.ncols()]),
                     scaled => scaled,
                 };
                 T::gemm_panels(alpha, a, panels, start, c);

@@ -138,7 +138,7 @@ pub fn zip_map<T: Scalar>(x: &Tensor<T>, y: &Tensor<T>, f: impl Fn(T, T) -> T + 
     elementwise([x, y, y], |x, y, _| f(x, y))
 }
 
-/// [`zip_map`] whose result takes the place of `x` where nobody else holds it.
+/// [`zip_map`] whose result takes the place of `x` where nothing else holds it.
 ///
 /// # Panics
 /// If the shapes differ.

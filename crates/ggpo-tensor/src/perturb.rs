@@ -14,7 +14,7 @@ use ndarray::parallel::prelude::*;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 
 use crate::packed::{FEW_ROWS, Packed, scratch_rows};
-use crate::{Scalar, Start, WeightView, gemm, matmul, matmul_nt};
+use crate::{Addend, Scalar, WeightView, gemm, matmul, matmul_nt};
 
 /// Noise `eps` (m x n) on a weight matrix, made row by row on demand.
 ///
@@ -98,7 +98,7 @@ impl<T: Scalar> ActingWeight<'_, T> {
     pub fn times_transposed(
         &self,
         x: ArrayView2<'_, T>,
-        start: Start<'_, T>,
+        start: Addend<'_, T>,
         mut out: ArrayViewMut2<'_, T>,
     ) {
         let n = self.weight.dim().1;
@@ -107,7 +107,7 @@ impl<T: Scalar> ActingWeight<'_, T> {
                 let fill = |first, rows: ArrayViewMut2<'_, T>| self.fill(block.start + first, rows);
                 let packed = Packed::transposed(block.len(), n, fill);
                 let start = match start {
-                    Start::Row(row) => Start::Row(&row[block.clone()]),
+                    Addend::Row(row) => Addend::Row(&row[block.clone()]),
                     scaled => scaled,
                 };
                 packed.product(T::ONE, x, start, out.slice_mut(s![.., block]));
@@ -115,8 +115,8 @@ impl<T: Scalar> ActingWeight<'_, T> {
             return;
         }
         let beta = match start {
-            Start::Scaled(beta) => beta,
-            Start::Row(row) => {
+            Addend::Scaled(beta) => beta,
+            Addend::Row(row) => {
                 out.assign(&ndarray::aview1(row));
                 T::ONE
             }
@@ -150,7 +150,7 @@ impl<T: Scalar> ActingWeight<'_, T> {
                 let packed = Packed::by_rows(block.len(), n, fill);
                 let beta = if block.start == 0 { beta } else { T::ONE };
                 let y = y.slice(s![.., block]);
-                packed.product(T::ONE, y, Start::Scaled(beta), out.view_mut());
+                packed.product(T::ONE, y, Addend::Scaled(beta), out.view_mut());
             }
             return;
         }

@@ -120,7 +120,7 @@ pub trait Products: Real {
         alpha: Self,
         a: ArrayView2<'_, Self>,
         panels: ArrayView3<'_, Self>,
-        start: Start<'_, Self>,
+        start: Addend<'_, Self>,
         c: ArrayViewMut2<'_, Self>,
     ) {
         general_panels(alpha, a, panels, start, c);
@@ -138,7 +138,7 @@ pub trait Products: Real {
 
 /// What a product is added to.
 #[derive(Clone, Copy, Debug)]
-pub enum Start<'a, T> {
+pub enum Addend<'a, T> {
     /// `c` times a factor; with 0 the old contents of `c` are not read.
     Scaled(T),
     /// The same row, as long as those of `c`, for every row of `c`, whose old
@@ -177,12 +177,12 @@ fn general_panels<T: Products>(
     alpha: T,
     a: ArrayView2<'_, T>,
     panels: ArrayView3<'_, T>,
-    start: Start<'_, T>,
+    start: Addend<'_, T>,
     mut c: ArrayViewMut2<'_, T>,
 ) {
     let beta = match start {
-        Start::Scaled(beta) => beta,
-        Start::Row(row) => {
+        Addend::Scaled(beta) => beta,
+        Addend::Row(row) => {
             c.assign(&ndarray::aview1(row));
             T::ONE
         }
@@ -255,7 +255,7 @@ impl Products for f32 {
         alpha: f32,
         a: ArrayView2<'_, f32>,
         panels: ArrayView3<'_, f32>,
-        start: Start<'_, f32>,
+        start: Addend<'_, f32>,
         mut c: ArrayViewMut2<'_, f32>,
     ) {
         if !raw::sgemm::sgemm_panels(alpha, a, panels, start, c.view_mut()) {

@@ -26,7 +26,7 @@ use crate::Error;
 
 const MAGIC: &[u8; 8] = b"GGPOCKPT";
 /// To be raised with every change of the header, of bincode's configuration, of what a
-/// state holds, and of the random numbers: a run that goes on must draw what it would
+/// state holds, and of the random numbers: a run that continues must draw what it would
 /// have drawn.
 const VERSION: u32 = 3;
 const CONFIGURATION: Configuration = standard();
@@ -213,7 +213,7 @@ mod tests {
         bytes[8] = 9;
         let found = refusal(&bytes);
         assert!(
-            found.starts_with("expected format version 2, found 9"),
+            found.starts_with("expected format version 3, found 9"),
             "{found}"
         );
     }

@@ -67,7 +67,7 @@ impl AdamWConfig {
 /// ```
 ///
 /// Coefficients are calculated in `f64`, elements in `T`. Serialised and read
-/// back, an optimiser goes on to the same bits.
+/// back, an optimiser continues to the same bits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdamW<T> {
     config: AdamWConfig,

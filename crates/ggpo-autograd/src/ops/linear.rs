@@ -5,7 +5,7 @@
 
 use ggpo_tensor::parallel::zeros;
 use ggpo_tensor::reduce::sum_rows;
-use ggpo_tensor::{ActingWeight, Scalar, Start, Tensor, flat, matmul_tn, tensor, view2};
+use ggpo_tensor::{ActingWeight, Addend, Scalar, Tensor, flat, matmul_tn, tensor, view2};
 use ndarray::ArrayViewMut2;
 
 use super::Weight;
@@ -87,10 +87,10 @@ pub fn linear<'a, T: Scalar>(
 ///
 /// # Panics
 /// If the bias has another length than `width`.
-pub(super) fn start<T: Scalar>(bias: Option<&Var<T>>, width: usize) -> Start<'_, T> {
-    bias.map_or(Start::Scaled(T::ZERO), |bias| {
+pub(super) fn start<T: Scalar>(bias: Option<&Var<T>>, width: usize) -> Addend<'_, T> {
+    bias.map_or(Addend::Scaled(T::ZERO), |bias| {
         assert_eq!(bias.shape(), [width], "linear: shape of the bias");
-        Start::Row(flat(bias.value()))
+        Addend::Row(flat(bias.value()))
     })
 }
 

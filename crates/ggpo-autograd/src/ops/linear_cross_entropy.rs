@@ -14,7 +14,7 @@
 //! at hand, and saved, as large as x: two products for loss and dx. dW and db
 //! need the whole sum first, so backward calculates the logits once more.
 
-use ggpo_tensor::cross_entropy::{Head, Statistics};
+use ggpo_tensor::cross_entropy::{LogitLayer, Statistics};
 use ggpo_tensor::{Scalar, Tensor, flat, reduce, tensor, view2};
 use ndarray::Array2;
 
@@ -53,7 +53,7 @@ impl<T: Scalar> Operation<T> for LinearCrossEntropy<T> {
         });
         let bias_needed = needed.get(2).copied().unwrap_or(false);
         let (dw, db) = self.again.map_or((None, None), |again| {
-            let head = Head {
+            let head = LogitLayer {
                 weight: again.weight.view(),
                 bias: again.bias.as_ref().map(flat),
             };
@@ -83,7 +83,7 @@ pub fn linear_cross_entropy<'a, T: Scalar>(
     targets: &[usize],
 ) -> Var<T> {
     let weight = weight.into();
-    let head = Head {
+    let head = LogitLayer {
         weight: weight.view(),
         bias: bias.map(|bias| flat(bias.value())),
     };

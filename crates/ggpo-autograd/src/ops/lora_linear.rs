@@ -32,7 +32,7 @@ use ggpo_tensor::dropout::Dropout;
 use ggpo_tensor::parallel::{zeros, zip_update};
 use ggpo_tensor::reduce::sum_rows;
 use ggpo_tensor::{
-    ActingWeight, LowRank, RowPerturbation, Scalar, Start, Tensor, WeightView, gemm, matmul,
+    ActingWeight, Addend, LowRank, RowPerturbation, Scalar, Tensor, WeightView, gemm, matmul,
     matmul_nt, matmul_tn, tensor, view2,
 };
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
@@ -224,7 +224,7 @@ fn noise_times_gradient<T: Scalar>(
         ..WeightView::Zero(dy.ncols(), x.ncols()).into()
     };
     let mut through_noise = Array2::from_elem(dy.raw_dim(), T::ZERO);
-    noise.times_transposed(x, Start::Scaled(T::ZERO), through_noise.view_mut());
+    noise.times_transposed(x, Addend::Scaled(T::ZERO), through_noise.view_mut());
     through_noise.zip_mut_with(&dy, |z, &dy| *z *= dy);
     sum_rows(through_noise.view())
 }
@@ -244,7 +244,7 @@ fn add_weight_term<T: Scalar>(
     }
     let cb_t = cb.t().as_standard_layout().into_owned();
     merged.times(cb_t.view(), T::ONE, da.view_mut());
-    merged.times_transposed(view2(a), Start::Scaled(T::ZERO), sca.view_mut());
+    merged.times_transposed(view2(a), Addend::Scaled(T::ZERO), sca.view_mut());
     for ((mut row, image), &c) in db.outer_iter_mut().zip(sca.columns()).zip(c) {
         row.zip_mut_with(&image, |db, &image| *db += scaling * c * image);
     }

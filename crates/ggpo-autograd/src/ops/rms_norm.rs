@@ -38,7 +38,7 @@ impl<T: Scalar> Operation<T> for RmsNorm<T> {
     }
 }
 
-/// dx, in the place of dy where nobody else holds it.
+/// dx, in the place of dy where nothing else holds it.
 fn input_gradient<T: Scalar>(
     dy: Tensor<T>,
     x: &Tensor<T>,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ggpo_tensor::parallel::zeros;
 use ggpo_tensor::{
-    ActingWeight, RowPerturbation, Scalar, Start, Tensor, WeightView, tensor, view2,
+    ActingWeight, Addend, RowPerturbation, Scalar, Tensor, WeightView, tensor, view2,
 };
 use ndarray::{ArrayViewMut2, Ix2};
 
@@ -68,7 +68,7 @@ pub fn weight_noise<T: Scalar>(
         .view_mut()
         .into_dimensionality::<Ix2>()
         .expect("a matrix");
-    alone(noise.as_ref(), m, n).times_transposed(rows, Start::Scaled(T::ONE), matrix);
+    alone(noise.as_ref(), m, n).times_transposed(rows, Addend::Scaled(T::ONE), matrix);
     x.tape().record(&[y, x], out, || WeightNoise {
         noise,
         shape: x.shape().to_vec(),

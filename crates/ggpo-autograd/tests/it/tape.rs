@@ -43,7 +43,7 @@ fn no_grad_records_nothing() {
     assert_eq!(tape.len(), before);
     assert!(!y.needs_gradient());
     assert_eq!(y.item(), 2.0);
-    assert!(ops::mul(&x, &x).needs_gradient(), "recording goes on");
+    assert!(ops::mul(&x, &x).needs_gradient(), "recording continues");
 }
 
 #[test]
@@ -155,6 +155,7 @@ fn what_is_cheap_to_make_again_is_not_held_by_the_tape() {
         let path = ops::LoraPath {
             scaling: 1.0,
             dropout: None,
+            constant: None,
             noise: None,
         };
         let loss = ops::sum(&ops::add(
@@ -202,7 +203,7 @@ fn a_constant_is_kept() {
     assert_eq!(x.saved().value().as_ptr(), x.value().as_ptr());
 }
 
-/// The identity, whose backward pass looks whether nobody else holds a buffer.
+/// The identity, whose backward pass looks whether nothing else holds a buffer.
 struct Witness {
     buffer: Tensor<f64>,
     alone: Rc<Cell<Option<bool>>>,

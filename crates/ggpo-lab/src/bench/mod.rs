@@ -39,7 +39,7 @@ pub use machine::Machine;
 pub use record::{Record, StepTimes, table};
 pub use serve::{Job, serve};
 pub use shape::Shape;
-pub use side::{Finished, Side, alternate};
+pub use side::{Side, SideReport, alternate};
 
 use std::path::PathBuf;
 

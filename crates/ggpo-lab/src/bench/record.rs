@@ -6,7 +6,7 @@ use ggpo_tensor::simd::Level;
 use serde::{Deserialize, Serialize};
 
 use super::profile::{self, ProfileRow};
-use super::{BenchConfig, Finished, Shape};
+use super::{BenchConfig, Shape, SideReport};
 use crate::statistics::median;
 
 /// Times of measured steps in milliseconds.
@@ -85,7 +85,7 @@ impl Record {
         step_ms: &[f64],
         flops_per_step: f64,
         peaks: [f64; 2],
-        finished: Finished,
+        finished: SideReport,
     ) -> Self {
         let times = StepTimes::of(step_ms);
         let seconds = times.median / 1e3;

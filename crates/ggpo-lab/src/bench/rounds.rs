@@ -6,7 +6,7 @@ use ggpo_train::Result;
 use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 
-use super::{Finished, Side, level_of_peak, pool};
+use super::{Side, SideReport, level_of_peak, pool};
 use crate::statistics::{median, quantile};
 
 /// Bursts of one probe: some hundredths of a second.
@@ -206,7 +206,7 @@ impl Turns {
     ///
     /// # Errors
     /// If one says something else, or fails.
-    pub fn finish(self) -> Result<Vec<Finished>> {
+    pub fn finish(self) -> Result<Vec<SideReport>> {
         self.sides.into_iter().map(Side::finish).collect()
     }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::WARM_UP;
 use super::profile::profile;
 use super::shape::{Shape, random_batch};
-use super::side::{Finished, READY, STEP};
+use super::side::{READY, STEP, SideReport};
 use crate::repro::peak_memory_mib;
 
 /// What one process does.
@@ -74,7 +74,7 @@ const LEARNING_RATE: f64 = 1e-4;
 const CLIP: f64 = 1.0;
 const SEED: u64 = 1;
 
-/// Does steps as the lines of `requests` ask, on so many threads, and answers on
+/// Does steps as the lines of `requests` ask, on the job's threads, and answers on
 /// `answers`: when ready, the milliseconds of every step, and at the end of the
 /// requests what remains to be said. To be called once in a process.
 ///
@@ -104,13 +104,13 @@ pub fn serve(job: &Job, requests: impl BufRead, mut answers: impl Write) -> Resu
         trainer.step(&batches)?;
         answer((start.elapsed().as_secs_f64() * 1e3).to_string())?;
     }
-    let finished = Finished {
+    let finished = SideReport {
         peak_rss_mib: peak_memory_mib(),
         weights_mib: Some(trainer.parameters().bytes() as f64 / f64::from(1 << 20)),
         profile: trainer
             .timing()
             .map(|timing| profile(timing, trainer.steps_done() - WARM_UP)),
-        ..Finished::default()
+        ..SideReport::default()
     };
     answer(serde_json::to_string(&finished).expect("a measurement has a JSON form"))
 }

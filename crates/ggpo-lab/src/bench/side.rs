@@ -2,7 +2,7 @@
 //!
 //! The process writes `ready` when it can begin. Every line `step` that it reads
 //! makes it do one step and write how many milliseconds that took. At the end of
-//! its input it writes one JSON object, [`Finished`], and ends. Between steps it
+//! its input it writes one JSON object, [`SideReport`], and ends. Between steps it
 //! is idle.
 
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -21,7 +21,7 @@ pub(super) const STEP: &str = "step";
 /// What a process says at its end.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Finished {
+pub struct SideReport {
     /// Peak of its resident memory in MiB, where the operating system tells.
     pub peak_rss_mib: Option<f64>,
     /// Memory of the model's own weights in MiB.
@@ -94,7 +94,7 @@ impl Side {
     ///
     /// # Errors
     /// If it says something else, or fails.
-    pub fn finish(mut self) -> Result<Finished> {
+    pub fn finish(mut self) -> Result<SideReport> {
         self.requests = None;
         let answer = self.answer()?;
         let finished = serde_json::from_str(&answer);

@@ -34,7 +34,7 @@ pub struct ReproConfig {
     pub about: Option<String>,
     /// What is to be said about the base models.
     pub base_models: Option<String>,
-    /// What the study does not show, point by point. The report goes on after
+    /// What the study does not show, point by point. The report continues after
     /// the last one with the numbers of tasks and seeds.
     #[serde(default)]
     pub limits: Vec<String>,

@@ -8,7 +8,7 @@ use ggpo_train::run::{Corpora, Keep, RunResult, run_on};
 use ggpo_train::{Error, Result};
 use rayon::ThreadPoolBuilder;
 
-use super::outcome::Finished;
+use super::outcome::FinishedRun;
 use super::plan::PlannedRun;
 use crate::progress;
 
@@ -27,7 +27,7 @@ pub(super) fn finish(
     out: &Path,
     keep: Keep,
     label: &str,
-) -> Result<Vec<Finished>> {
+) -> Result<Vec<FinishedRun>> {
     let steps = runs.iter().map(|run| u64::from(run.config.training.steps));
     let bar = progress::bar(steps.sum(), label, "steps");
     let next = AtomicUsize::new(0);
@@ -69,7 +69,7 @@ pub(super) fn finish(
     for (plan, result) in runs.into_iter().zip(results) {
         match result {
             None => {}
-            Some(Ok(result)) => finished.push(Finished { plan, result }),
+            Some(Ok(result)) => finished.push(FinishedRun { plan, result }),
             Some(Err(first)) => error = error.or(Some(first)),
         }
     }

@@ -24,13 +24,13 @@ pub use config::{DEFAULT_STUDY, ReproConfig};
 pub use cost::{PeakOfMethod, peak_memory_mib, run_steps};
 pub(crate) use report::{RatioLine, ratio_over_tokens};
 
-pub use outcome::{Cost, Finished, MethodCost, MethodOutcome, Outcome, TaskOutcome};
+pub use outcome::{Cost, FinishedRun, MethodCost, MethodOutcome, Outcome, TaskOutcome};
 
 use config::{Level, TaskEntry};
 use score::Score;
 
 /// Carries out all experiments at a level of effort and writes the report to
-/// `out`; goes on where an earlier call stopped.
+/// `out`; continues where an earlier call stopped.
 ///
 /// # Errors
 /// If the level does not exist, an input cannot be used or a file not written.
@@ -115,7 +115,7 @@ fn compare(
         }
     }
     let compared = finish(runs, &format!("{}: comparison", task.id))?;
-    let of = |id: &str, learning_rate: f64| -> Vec<Finished> {
+    let of = |id: &str, learning_rate: f64| -> Vec<FinishedRun> {
         compared
             .iter()
             .filter(|run| run.plan.method == id && run.plan.learning_rate == learning_rate)
@@ -142,7 +142,7 @@ fn compare(
 
 /// The learning rate with the best mean validation score of its tuning runs;
 /// one at which a run diverged only if it happened at every one.
-fn choose_learning_rate(tuning: &[Finished], rates: &[f64], score: Score) -> f64 {
+fn choose_learning_rate(tuning: &[FinishedRun], rates: &[f64], score: Score) -> f64 {
     let judge = |&rate: &f64| {
         let runs = || {
             tuning

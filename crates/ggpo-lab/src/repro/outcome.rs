@@ -8,14 +8,14 @@ use super::plan::PlannedRun;
 
 /// A finished run.
 #[derive(Debug, Clone)]
-pub struct Finished {
+pub struct FinishedRun {
     /// What was planned.
     pub plan: PlannedRun,
     /// What came out.
     pub result: RunResult,
 }
 
-impl Finished {
+impl FinishedRun {
     /// Test scores of the best step.
     ///
     /// # Panics
@@ -41,13 +41,13 @@ pub struct MethodOutcome {
     /// Name in the report.
     pub title: String,
     /// The runs that chose the learning rate.
-    pub tuning: Vec<Finished>,
+    pub tuning: Vec<FinishedRun>,
     /// The learning rate they chose, by the validation split.
     pub learning_rate: f64,
     /// The compared runs at that learning rate, one per seed.
-    pub best: Vec<Finished>,
+    pub best: Vec<FinishedRun>,
     /// The compared runs at the learning rate common to all methods, one per seed.
-    pub common: Vec<Finished>,
+    pub common: Vec<FinishedRun>,
 }
 
 /// All methods on one task.
@@ -63,7 +63,7 @@ pub struct TaskOutcome {
 
 impl TaskOutcome {
     /// The compared runs of a method at a learning rate, if there are any.
-    pub fn compared(&self, method: &str, learning_rate: f64) -> Option<&[Finished]> {
+    pub fn compared(&self, method: &str, learning_rate: f64) -> Option<&[FinishedRun]> {
         let found = self.methods.iter().find(|entry| entry.id == method)?;
         if learning_rate == found.learning_rate {
             Some(&found.best)
@@ -109,10 +109,10 @@ pub struct Outcome {
     pub tasks: Vec<TaskOutcome>,
     /// Test error over rank, by method, rank and seed; empty if the study has
     /// no rank sweep.
-    pub sweep: Vec<Finished>,
+    pub sweep: Vec<FinishedRun>,
     /// Training loss over steps, by method, learning rate and seed; empty if the
     /// study has no such experiment.
-    pub bump: Vec<Finished>,
+    pub bump: Vec<FinishedRun>,
     /// Time and memory, if the study measures them.
     pub cost: Option<Cost>,
 }

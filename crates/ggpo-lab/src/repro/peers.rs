@@ -24,7 +24,7 @@ pub(super) struct PeerRun {
     pub(super) learning_rate: f64,
     /// Seed; its random numbers are not ours.
     pub(super) seed: u64,
-    /// Whether its loss was lost.
+    /// Whether it diverged.
     pub(super) diverged: bool,
     /// Test scores of the best step.
     pub(super) test: Scores,
@@ -214,7 +214,13 @@ fn difference(config: &RunConfig, theirs: &Value) -> Option<String> {
     if let Some(method) = theirs.get_mut("method") {
         // The same method can be written in several ways.
         match MethodConfig::deserialize(&*method) {
-            Ok(read) => *method = serde_json::to_value(read).expect("a method has a JSON form"),
+            Ok(read) => {
+                let nothing = read.perturbation.is_none();
+                *method = serde_json::to_value(read).expect("a method has a JSON form");
+                if nothing {
+                    method["perturbation"] = Value::Null;
+                }
+            }
             Err(error) => return Some(format!("description.method: {error}")),
         }
     }

@@ -176,7 +176,7 @@ fn a_study_goes_on_where_it_stopped_and_reports_every_model() {
         report
     );
 
-    // More problems go on as well; other questions do not.
+    // more problems continue as well; other questions do not.
     let more = study(&world, |text| {
         text.replace("problems = 20", "problems = 22")
     });

@@ -5,7 +5,9 @@ use ggpo_tensor::Scalar;
 use ggpo_tensor::attention::AttentionMask;
 use serde::{Deserialize, Serialize};
 
-use super::{Extra, Graph, Head, OutputLayer, ParameterSpec, Start, is_in, linear_spec, norm_spec};
+use super::{
+    Extra, Graph, Head, InitialValue, OutputLayer, ParameterSpec, is_in, linear_spec, norm_spec,
+};
 use crate::batch::Batch;
 
 /// Shape of a BERT encoder, under the names of its `config.json`.
@@ -64,7 +66,7 @@ impl BertConfig {
         let table = |name: &str, rows| ParameterSpec {
             name: format!("bert.embeddings.{name}.weight"),
             shape: vec![rows, width],
-            start: Start::Normal,
+            start: InitialValue::Normal,
         };
         let mut all = vec![
             table("word_embeddings", self.vocab_size),
@@ -94,7 +96,7 @@ impl BertConfig {
                 all.push(ParameterSpec {
                     name: "cls.predictions.bias".to_owned(),
                     shape: vec![self.vocab_size],
-                    start: Start::Zeros,
+                    start: InitialValue::Zeros,
                 });
             }
         }

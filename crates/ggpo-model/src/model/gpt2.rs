@@ -4,7 +4,9 @@ use ggpo_autograd::{Var, ops};
 use ggpo_tensor::Scalar;
 use ggpo_tensor::attention::AttentionMask;
 
-use super::{Extra, Graph, Head, OutputLayer, ParameterSpec, Start, is_in, linear_spec, norm_spec};
+use super::{
+    Extra, Graph, Head, InitialValue, OutputLayer, ParameterSpec, is_in, linear_spec, norm_spec,
+};
 use crate::batch::Batch;
 
 /// Shape of a GPT-2 decoder, under the names of its `config.json`.
@@ -57,7 +59,7 @@ impl Gpt2Config {
         let table = |name: &str, rows| ParameterSpec {
             name: format!("transformer.{name}.weight"),
             shape: vec![rows, width],
-            start: Start::Normal,
+            start: InitialValue::Normal,
         };
         let mut all = vec![
             table("wte", self.vocab_size),

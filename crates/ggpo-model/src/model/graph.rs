@@ -236,7 +236,7 @@ impl<'a, T: Scalar> Graph<'a, T> {
         self
     }
 
-    /// Lets a batch go on where the caches, one per row, have stopped: its
+    /// Lets a batch continue where the caches, one per row, have stopped: its
     /// positions follow those of the cache, attend to them, and are added.
     pub fn with_caches(mut self, caches: Vec<&'a mut KeyValueCache<T>>) -> Self {
         self.caches = Some(RefCell::new(caches));

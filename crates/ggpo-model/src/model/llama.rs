@@ -7,7 +7,9 @@ use ggpo_tensor::Scalar;
 use ggpo_tensor::attention::AttentionMask;
 use ggpo_tensor::rotary::{RotaryTable, inverse_frequencies};
 
-use super::{Extra, Graph, Head, OutputLayer, ParameterSpec, Start, is_in, linear_spec, norm_spec};
+use super::{
+    Extra, Graph, Head, InitialValue, OutputLayer, ParameterSpec, is_in, linear_spec, norm_spec,
+};
 use crate::batch::Batch;
 
 /// Shape of a Llama decoder, under the names of its `config.json`.
@@ -135,7 +137,7 @@ impl LlamaConfig {
         let mut all = vec![ParameterSpec {
             name: "model.embed_tokens.weight".to_owned(),
             shape: vec![self.vocab_size, width],
-            start: Start::Normal,
+            start: InitialValue::Normal,
         }];
         for layer in 0..self.num_hidden_layers {
             let block = self.block(layer);

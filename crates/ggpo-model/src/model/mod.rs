@@ -30,7 +30,7 @@ pub use graph::{
 };
 pub use llama::{LlamaConfig, RopeScaling};
 pub use precision::Precision;
-pub use specification::{INITIALIZER_RANGE, ParameterSpec, Start, is_in};
+pub use specification::{INITIALIZER_RANGE, InitialValue, ParameterSpec, is_in};
 use specification::{linear_spec, norm_spec};
 pub use t5::T5Config;
 

@@ -14,12 +14,12 @@ pub struct ParameterSpec {
     /// Its shape.
     pub shape: Vec<usize>,
     /// How a new one starts.
-    pub start: Start,
+    pub start: InitialValue,
 }
 
 /// How a new parameter starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub enum InitialValue {
     /// Normal with the `initializer_range` as standard deviation.
     Normal,
     /// All zeros.
@@ -47,9 +47,9 @@ impl Model {
             .expect("a parameter of this model");
         let count = spec.shape.iter().product();
         let elements = match spec.start {
-            Start::Zeros => vec![T::ZERO; count],
-            Start::Ones => vec![T::ONE; count],
-            Start::Normal => {
+            InitialValue::Zeros => vec![T::ZERO; count],
+            InitialValue::Ones => vec![T::ONE; count],
+            InitialValue::Normal => {
                 let mut normal = vec![0.0_f32; count];
                 Stream::new(seed, Purpose::Init, 0, index as u32).fill_normal(0, &mut normal);
                 normal
@@ -82,12 +82,12 @@ pub(super) fn linear_spec(
     let weight = ParameterSpec {
         name: format!("{module}.weight"),
         shape: vec![outputs, inputs],
-        start: Start::Normal,
+        start: InitialValue::Normal,
     };
     let bias = bias.then(|| ParameterSpec {
         name: format!("{module}.bias"),
         shape: vec![outputs],
-        start: Start::Zeros,
+        start: InitialValue::Zeros,
     });
     std::iter::once(weight).chain(bias)
 }
@@ -101,12 +101,12 @@ pub(super) fn norm_spec(
     let weight = ParameterSpec {
         name: format!("{module}.weight"),
         shape: vec![width],
-        start: Start::Ones,
+        start: InitialValue::Ones,
     };
     let bias = bias.then(|| ParameterSpec {
         name: format!("{module}.bias"),
         shape: vec![width],
-        start: Start::Zeros,
+        start: InitialValue::Zeros,
     });
     std::iter::once(weight).chain(bias)
 }

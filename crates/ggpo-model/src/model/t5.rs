@@ -6,7 +6,9 @@ use ggpo_autograd::{Var, ops};
 use ggpo_tensor::Scalar;
 use ggpo_tensor::attention::AttentionMask;
 
-use super::{Extra, Graph, OutputLayer, ParameterSpec, Start, is_in, linear_spec, norm_spec};
+use super::{
+    Extra, Graph, InitialValue, OutputLayer, ParameterSpec, is_in, linear_spec, norm_spec,
+};
 use crate::batch::Batch;
 
 /// Shape of a T5 model, under the names of its `config.json`.
@@ -130,7 +132,7 @@ impl T5Config {
         let table = |module: &str, rows, columns| ParameterSpec {
             name: format!("{module}.weight"),
             shape: vec![rows, columns],
-            start: Start::Normal,
+            start: InitialValue::Normal,
         };
         let mut all = vec![table("shared", self.vocab_size, width)];
         for stack in [Stack::Encoder, Stack::Decoder] {
@@ -190,7 +192,7 @@ impl T5Config {
             causal: true,
             keys: None,
         };
-        // Of a batch that goes on from caches, the encoder has nothing to read.
+        // Of a batch that continues from caches, the encoder has nothing to read.
         let ids = self.embed(graph, &batch.ids, batch.shape);
         let encoded = self.forward(graph, Stack::Encoder, ids, &tokens, None);
         let ids = self.embed(graph, &input.ids, input.shape);

@@ -120,7 +120,7 @@ impl Tokenizer {
         self.frame.lengths[usize::from(pair)]
     }
 
-    /// Special tokens before a text that is to be gone on with: those of the
+    /// Special tokens before a text that is to be continued: those of the
     /// post-processor, as language models are trained with; none without one.
     pub fn prefix(&self) -> &[usize] {
         &self.frame.prefix

@@ -84,7 +84,7 @@ impl<T: Scalar> Attention<'_, T> {
                     let first = kv_head * group;
                     let of_queries = s![row, .., first..first + group, ..];
                     let of_keys = s![row, .., kv_head, ..];
-                    Head {
+                    OneHead {
                         scale: self.scale,
                         q: q4.slice(of_queries),
                         k: k4.slice(of_keys),
@@ -150,7 +150,7 @@ impl<T> Default for Scratch<T> {
 /// The query heads of one key-value head in one batch row: `q`, `y` and `dy` are
 /// queries x heads x channels, `k` and `v` keys x channels, `bias` heads x
 /// queries x keys, `log_sums` heads x queries.
-struct Head<'a, T> {
+struct OneHead<'a, T> {
     scale: T,
     q: ArrayView3<'a, T>,
     k: ArrayView2<'a, T>,
@@ -170,7 +170,7 @@ struct HeadGradients<'a, T> {
     scores: Option<ArrayViewMut3<'a, T>>,
 }
 
-impl<T: Scalar> Head<'_, T> {
+impl<T: Scalar> OneHead<'_, T> {
     fn backward(&self, mut d: HeadGradients<'_, T>, scratch: &mut Scratch<T>) {
         let (queries, heads, _) = self.q.dim();
         scratch.inner.clear();

@@ -3,7 +3,7 @@
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, Axis, s};
 
 use crate::packed::pack_in;
-use crate::{Scalar, Start};
+use crate::{Addend, Scalar};
 
 /// Queries up to which packing an operand costs more than it saves.
 pub(super) const FEW_QUERIES: usize = 8;
@@ -17,7 +17,7 @@ pub(super) enum Operand<'a, T> {
 }
 
 impl<'a, T: Scalar> Operand<'a, T> {
-    /// `b`, k x n, for so many queries. A single column stays where it is: the
+    /// `b`, k x n, for n queries at a time. A single column stays where it is: the
     /// rows of its products have no stride to speak of.
     pub(super) fn new(b: ArrayView2<'a, T>, queries: usize, scratch: &'a mut Vec<T>) -> Self {
         if queries <= FEW_QUERIES || b.ncols() == 1 {
@@ -26,7 +26,7 @@ impl<'a, T: Scalar> Operand<'a, T> {
         Operand::Panels(pack_in(b, T::panel_columns(), scratch))
     }
 
-    /// The transpose of `b`, which is n x k with contiguous rows, for so many
+    /// The transpose of `b`, which is n x k with contiguous rows, for that many
     /// queries.
     pub(super) fn transposed(
         b: ArrayView2<'a, T>,
@@ -63,7 +63,7 @@ impl<'a, T: Scalar> Operand<'a, T> {
                     "a block of keys begins a panel"
                 );
                 let panels = panels.slice(s![first / width..(first + n).div_ceil(width), .., ..]);
-                T::gemm_panels(alpha, a, panels, Start::Scaled(beta), c);
+                T::gemm_panels(alpha, a, panels, Addend::Scaled(beta), c);
             }
         }
     }
@@ -86,7 +86,7 @@ impl<'a, T: Scalar> Operand<'a, T> {
                 let columns = c.axis_chunks_iter_mut(Axis(1), panels.dim().2);
                 for (c, panel) in columns.zip(panels.axis_chunks_iter(Axis(0), 1)) {
                     let panel = panel.slice_move(s![.., rows.clone(), ..]);
-                    T::gemm_panels(alpha, a, panel, Start::Scaled(beta), c);
+                    T::gemm_panels(alpha, a, panel, Addend::Scaled(beta), c);
                 }
             }
         }

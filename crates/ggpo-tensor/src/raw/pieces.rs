@@ -7,7 +7,7 @@ use rayon::prelude::*;
 /// A vector of `len` elements, of which `work(piece, elements)` writes the pieces
 /// of `size` elements, the last one being shorter.
 ///
-/// A piece is set to `start` by the thread that goes on to write it. So the
+/// A piece is set to `start` by the thread that then writes it. So the
 /// elements are in that thread's cache when `work` begins, and main memory is
 /// written once, where a vector made of zeros and then overwritten takes two
 /// passes, the first of them on one thread.

@@ -3,7 +3,7 @@
 
 use ggpo_tensor::reduce::{dot, squared_norm, sum, sum_rows};
 use ggpo_tensor::{
-    ActingWeight, BlockFormat, LowRank, QuantizedMatrix, RowPerturbation, Scalar, Start,
+    ActingWeight, Addend, BlockFormat, LowRank, QuantizedMatrix, RowPerturbation, Scalar,
     WeightView, gemm, matmul, matmul_batched, matmul_nt, matmul_tn,
 };
 use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut2, Axis, s};
@@ -237,10 +237,10 @@ fn products_see_the_weight_that_acts() {
                     sum = sum + terms * 1.5 * b.dot(&a);
                     let product = x.dot(&sum.t());
                     for (start, base) in [
-                        (Start::Scaled(0.0), Array2::zeros((tokens, m))),
-                        (Start::Scaled(1.0), before.clone()),
+                        (Addend::Scaled(0.0), Array2::zeros((tokens, m))),
+                        (Addend::Scaled(1.0), before.clone()),
                         (
-                            Start::Row(&bias),
+                            Addend::Row(&bias),
                             ndarray::aview1(&bias)
                                 .broadcast((tokens, m))
                                 .unwrap()
@@ -281,7 +281,7 @@ fn empty_weights_have_products_too() {
                 noise,
                 ..WeightView::from(weight.view()).into()
             };
-            acting.times_transposed(x.view(), Start::Scaled(0.0), out.view_mut());
+            acting.times_transposed(x.view(), Addend::Scaled(0.0), out.view_mut());
             assert_eq!(out, Array2::<f64>::zeros((2, m)));
             let mut out = matrix(2, n, 0.2);
             let y = matrix(2, m, 0.3);
@@ -310,7 +310,7 @@ fn split_results<T: Scalar>() -> Vec<Vec<T>> {
             ..weight.into()
         };
         let mut out = Array2::from_elem((500, 300), T::ZERO);
-        acting.times_transposed(x.view(), Start::Scaled(T::ZERO), out.view_mut());
+        acting.times_transposed(x.view(), Addend::Scaled(T::ZERO), out.view_mut());
         let mut back = Array2::from_elem((500, 512), T::ZERO);
         acting.times(out.view(), T::ZERO, back.view_mut());
         results.extend([out, back].map(|matrix| matrix.into_raw_vec_and_offset().0));

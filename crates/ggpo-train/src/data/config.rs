@@ -134,7 +134,7 @@ pub enum TaskKind {
     Regression,
     /// The next token of a plain text.
     LanguageModelling,
-    /// The text that a decoder goes on with after a prompt.
+    /// The text with which a decoder continues a prompt.
     Completion,
     /// The text that an encoder-decoder makes of a source text.
     TextToText,

@@ -10,7 +10,7 @@ const MARK: &str = "####";
 ///
 /// It stands on the same line. Commas, spaces and what follows the number (a
 /// full stop, a unit) are dropped. The first mark counts, since a model that
-/// does not stop goes on with questions of its own.
+/// does not stop continues with questions of its own.
 pub fn final_number(solution: &str) -> Option<f64> {
     let (_, answer) = solution.split_once(MARK)?;
     let line = answer.lines().next()?;

@@ -85,7 +85,7 @@ pub const LABELS: &str = "labels.json";
 /// Name of the resolved description in a run's folder.
 pub const DESCRIPTION: &str = "config.toml";
 
-/// Runs what `config` describes, writing `folder`; goes on where it stopped,
+/// Runs what `config` describes, writing `folder`; continues where it stopped,
 /// and returns the result at once if it is finished. `on_step` hears of every
 /// step.
 ///

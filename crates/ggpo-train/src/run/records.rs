@@ -28,7 +28,7 @@ enum Line {
 }
 
 impl Records {
-    /// Opens `metrics.jsonl`, making it if it is not there, and goes on from its
+    /// Opens `metrics.jsonl`, making it if it is not there, and continues from its
     /// first `bytes` bytes; what they say is told to TensorBoard anew if `events`
     /// are wanted.
     pub(super) fn open(folder: &Path, bytes: u64, events: bool) -> Result<Self> {

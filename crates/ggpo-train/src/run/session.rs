@@ -69,7 +69,7 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Opens the inputs, then the folder, which is not touched before every
-    /// input is found right; goes on from the checkpoint if there is one.
+    /// input is found right; continues from the checkpoint if there is one.
     pub(super) fn open(
         config: &'a RunConfig,
         corpora: &Corpora,
@@ -99,8 +99,8 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Trains to the end; returns the step at which the loss was lost and what
-    /// happened, if it was.
+    /// Trains to the end; returns the step at which it diverged and what
+    /// happened, if it did.
     pub(super) fn train(
         &mut self,
         on_step: &mut dyn FnMut(&StepReport),

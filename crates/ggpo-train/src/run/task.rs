@@ -189,7 +189,7 @@ impl Task {
     }
 
     /// The first `rows` training rows in the order of the first pass over them, or all
-    /// if there are not so many, as one batch.
+    /// if there are fewer, as one batch.
     pub fn first_rows(&self, config: &RunConfig, rows: usize) -> Batch {
         let order = self.epoch_rows(config, 0).into_iter().flatten();
         let rows: Vec<&Example> = order.take(rows).map(|row| &self.train[row]).collect();

@@ -103,7 +103,7 @@ pub struct Trainer<T: Scalar> {
     config: TrainerConfig,
     seed: u64,
     step: u32,
-    /// Where the time of the steps goes, if somebody asked.
+    /// Where the time of the steps goes, if that was asked for.
     stopwatch: Option<Stopwatch>,
 }
 

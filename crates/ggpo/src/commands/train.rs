@@ -50,7 +50,7 @@ impl Train {
                 self.out.display()
             ),
             (FolderState::Unfinished, false) => bail!(
-                "{}: expected a new folder, found this run unfinished; --resume goes on with it",
+                "{}: expected a new folder, found this run unfinished; --resume continues it",
                 self.out.display()
             ),
             (FolderState::Finished, _) if !self.json => {

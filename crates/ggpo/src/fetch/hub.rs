@@ -12,7 +12,7 @@ use super::{fill_folder, sha256_of_file};
 
 /// The hub of Hugging Face.
 const ENDPOINT: &str = "https://huggingface.co";
-/// Further tries after a connection is lost; a download goes on where it was.
+/// Further tries after a connection is lost; a download continues where it was.
 const RETRIES: usize = 3;
 
 /// A hub, and what is needed to use it.

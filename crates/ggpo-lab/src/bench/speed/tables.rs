@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::bench::goals::Bound;
 use crate::bench::record::StepTimes;
 use crate::bench::rounds::Spread;
-use crate::bench::study::{Measured, Outcome, Process, Row, Section};
+use crate::bench::study::{GoalRow, Measured, Process, Section, Verdict};
 
 /// Least share of a step of a line of the profile.
 const SHOWN: f64 = 0.005;
@@ -23,7 +23,7 @@ pub(super) fn goals(section: &Section) -> String {
     text
 }
 
-fn goal_line(row: &Row) -> String {
+fn goal_line(row: &GoalRow) -> String {
     let goal = match row.goal {
         Some(Bound::AtMost(limit)) => format!("at most {limit:.2}"),
         Some(Bound::AtLeast(limit)) => format!("at least {limit:.2}"),
@@ -31,17 +31,17 @@ fn goal_line(row: &Row) -> String {
     };
     let none = String::new;
     let [measured, quartiles, samples] = match &row.outcome {
-        Outcome::Times(spread) => [
+        Verdict::Times(spread) => [
             format!("{:.3}", spread.median),
             quartiles(spread),
             samples(spread),
         ],
-        Outcome::Memory(ratio) => [format!("{ratio:.3}"), none(), none()],
-        Outcome::Product { ratio, of, busy } => {
+        Verdict::Memory(ratio) => [format!("{ratio:.3}"), none(), none()],
+        Verdict::Product { ratio, of, busy } => {
             let said = if *busy { "busy machine" } else { "" };
             [format!("{ratio:.3} ({of})"), none(), said.to_owned()]
         }
-        Outcome::NotMeasured(reason) => [format!("not measured: {reason}"), none(), none()],
+        Verdict::NotMeasured(reason) => [format!("not measured: {reason}"), none(), none()],
     };
     let verdict = match (row.goal, row.outcome.value()) {
         (Some(goal), Some(value)) if goal.holds(value) => "met",

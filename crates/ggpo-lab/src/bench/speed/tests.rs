@@ -3,7 +3,7 @@ use crate::bench::Machine;
 use crate::bench::goals::Bound;
 use crate::bench::products::{Product, Products};
 use crate::bench::rounds::{Probe, Spread};
-use crate::bench::study::{NoisePoint, Outcome, Row};
+use crate::bench::study::{GoalRow, NoisePoint, Verdict};
 
 fn spread(median: f64, quiet: usize) -> Spread {
     Spread {
@@ -16,7 +16,7 @@ fn spread(median: f64, quiet: usize) -> Spread {
 }
 
 fn study() -> Study {
-    let row = |what: &str, goal, outcome| Row {
+    let row = |what: &str, goal, outcome| GoalRow {
         what: what.to_owned(),
         goal,
         outcome,
@@ -45,18 +45,18 @@ fn study() -> Study {
                 row(
                     "a",
                     Some(Bound::AtMost(0.65)),
-                    Outcome::Times(spread(0.5, 5)),
+                    Verdict::Times(spread(0.5, 5)),
                 ),
                 row(
                     "b",
                     Some(Bound::AtLeast(0.65)),
-                    Outcome::Times(spread(0.5, 0)),
+                    Verdict::Times(spread(0.5, 0)),
                 ),
-                row("c", None, Outcome::Memory(0.25)),
+                row("c", None, Verdict::Memory(0.25)),
                 row(
                     "d",
                     Some(Bound::AtLeast(1.0)),
-                    Outcome::Product {
+                    Verdict::Product {
                         ratio: 0.8,
                         of: "p_v".to_owned(),
                         busy: true,

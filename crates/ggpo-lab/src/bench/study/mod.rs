@@ -13,7 +13,7 @@ use super::goals::{Bound, GOALS, Goal, Group, Quantity};
 use super::products::Products;
 use super::profile::ProfileRow;
 use super::rounds::{Rounds, Spread};
-use super::{Finished, Machine, Shape, level};
+use super::{Machine, Shape, SideReport, level};
 
 /// All that was measured; `speed.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub struct Section {
     #[serde(with = "level::by_name")]
     pub level: Level,
     /// The goals of what was measured.
-    pub rows: Vec<Row>,
+    pub rows: Vec<GoalRow>,
     /// What the noise costs, over the tokens of a step.
     pub noise: Vec<NoisePoint>,
     /// Products of matrices on their own.
@@ -44,13 +44,13 @@ pub struct Section {
 
 /// A goal and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Row {
+pub struct GoalRow {
     /// The ratio in words.
     pub what: String,
     /// What it should be, if it is held to anything.
     pub goal: Option<Bound>,
     /// What it is.
-    pub outcome: Outcome,
+    pub outcome: Verdict,
 }
 
 /// The time of a GGPO step of MiniLM over that of a LoRA step.
@@ -67,7 +67,7 @@ pub struct NoisePoint {
 /// What came of a goal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum Verdict {
     /// Of times, from many rounds.
     Times(Spread),
     /// Of memory, which is one number per process.
@@ -85,13 +85,13 @@ pub enum Outcome {
     NotMeasured(String),
 }
 
-impl Outcome {
+impl Verdict {
     /// The ratio.
     pub fn value(&self) -> Option<f64> {
         match self {
-            Outcome::Times(spread) => Some(spread.median),
-            Outcome::Memory(ratio) | Outcome::Product { ratio, .. } => Some(*ratio),
-            Outcome::NotMeasured(_) => None,
+            Verdict::Times(spread) => Some(spread.median),
+            Verdict::Memory(ratio) | Verdict::Product { ratio, .. } => Some(*ratio),
+            Verdict::NotMeasured(_) => None,
         }
     }
 }
@@ -117,7 +117,7 @@ pub struct Process {
     /// Useful operations of a step.
     pub flops_per_step: f64,
     /// What it said at its end, once it has ended.
-    pub finished: Option<Finished>,
+    pub finished: Option<SideReport>,
 }
 
 /// Where the time of a process's steps goes.
@@ -150,7 +150,7 @@ impl Section {
     fn conclude(&mut self) {
         let rows = GOALS.iter().filter_map(|goal| {
             let outcome = self.outcome(goal)?;
-            Some(Row {
+            Some(GoalRow {
                 what: goal.what.to_owned(),
                 goal: goal.bound(self.level),
                 outcome,
@@ -163,7 +163,7 @@ impl Section {
     }
 
     /// What came of a goal; `None` if its part was not to be measured.
-    fn outcome(&self, goal: &Goal) -> Option<Outcome> {
+    fn outcome(&self, goal: &Goal) -> Option<Verdict> {
         let Some(processes) = goal.quantity.processes() else {
             return self.outcome_of_products(goal.quantity);
         };
@@ -173,7 +173,7 @@ impl Section {
         Some(measured?.outcome(goal.quantity, processes))
     }
 
-    fn outcome_of_products(&self, quantity: Quantity) -> Option<Outcome> {
+    fn outcome_of_products(&self, quantity: Quantity) -> Option<Verdict> {
         let products = self.products.as_ref()?;
         let found = match quantity {
             Quantity::LayerRateOfPeak => {
@@ -183,12 +183,12 @@ impl Section {
             _ => products.lowest_ratio(),
         };
         Some(match found {
-            Some((ratio, product)) => Outcome::Product {
+            Some((ratio, product)) => Verdict::Product {
                 ratio,
                 of: product.name.clone(),
                 busy: products.is_busy(),
             },
-            None => Outcome::NotMeasured("cargo bench left no such product".to_owned()),
+            None => Verdict::NotMeasured("cargo bench left no such product".to_owned()),
         })
     }
 }
@@ -234,9 +234,9 @@ impl Measured {
         }
     }
 
-    fn outcome(&self, quantity: Quantity, [of, to]: [Contender; 2]) -> Outcome {
+    fn outcome(&self, quantity: Quantity, [of, to]: [Contender; 2]) -> Verdict {
         let find = |contender: &Contender| {
-            let missing = || Outcome::NotMeasured(format!("without {}", contender.missing()));
+            let missing = || Verdict::NotMeasured(format!("without {}", contender.missing()));
             self.place(contender).ok_or_else(missing)
         };
         let (of, to) = match (find(&of), find(&to)) {
@@ -244,17 +244,17 @@ impl Measured {
             (Err(missing), _) | (_, Err(missing)) => return missing,
         };
         let times = |spread: Option<Spread>| match spread {
-            Some(spread) => Outcome::Times(spread),
-            None => Outcome::NotMeasured("not yet".to_owned()),
+            Some(spread) => Verdict::Times(spread),
+            None => Verdict::NotMeasured("not yet".to_owned()),
         };
-        let memory = |mib: fn(&Finished) -> Option<f64>| {
+        let memory = |mib: fn(&SideReport) -> Option<f64>| {
             let finished = [of, to].map(|place| self.processes[place].finished.as_ref());
             match finished.map(|finished| finished.map(mib)) {
-                [Some(Some(of)), Some(Some(to))] => Outcome::Memory(of / to),
+                [Some(Some(of)), Some(Some(to))] => Verdict::Memory(of / to),
                 [Some(_), Some(_)] => {
-                    Outcome::NotMeasured("the operating system does not tell".to_owned())
+                    Verdict::NotMeasured("the operating system does not tell".to_owned())
                 }
-                _ => Outcome::NotMeasured("not yet".to_owned()),
+                _ => Verdict::NotMeasured("not yet".to_owned()),
             }
         };
         match quantity {

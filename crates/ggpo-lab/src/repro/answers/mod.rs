@@ -18,7 +18,7 @@ pub use config::{AnswersConfig, Tuning};
 pub use solve::Solved;
 
 use super::score::Score;
-use super::{Finished, choose_learning_rate, execute, plan, report};
+use super::{FinishedRun, choose_learning_rate, execute, plan, report};
 use solve::{Asked, solve};
 
 /// What came out: everything the report is made of.
@@ -38,14 +38,14 @@ pub struct MethodAnswers {
     /// Name in the report.
     pub title: String,
     /// The short runs, one per learning rate and seed.
-    pub tuning: Vec<Finished>,
+    pub tuning: Vec<FinishedRun>,
     /// The learning rate they chose.
     pub learning_rate: f64,
     /// The compared runs, one per seed, and the problems put to what they made.
-    pub runs: Vec<(Finished, Vec<Solved>)>,
+    pub runs: Vec<(FinishedRun, Vec<Solved>)>,
 }
 
-/// Carries out the study and writes `report.md` to `out`; goes on where an
+/// Carries out the study and writes `report.md` to `out`; continues where an
 /// earlier call stopped.
 ///
 /// # Errors
@@ -76,7 +76,7 @@ pub fn study_answers(config: AnswersConfig, out: &Path) -> Result<AnswersOutcome
     let mut runs = Vec::new();
     for method in &config.methods {
         let own = tuning.iter().filter(|run| run.plan.method == method.id);
-        let own: Vec<Finished> = own.cloned().collect();
+        let own: Vec<FinishedRun> = own.cloned().collect();
         let learning_rate = choose_learning_rate(&own, &level.learning_rates, Score::Loss);
         runs.extend(plan::compared(&task, method, &level, learning_rate));
         tuned.push((method, own, learning_rate));

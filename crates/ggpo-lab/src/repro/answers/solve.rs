@@ -48,11 +48,11 @@ pub(super) struct Asked {
     pub(super) max_new_tokens: usize,
 }
 
-/// Problems between two times the file is written: so many that the last long
+/// Problems between two times the file is written: enough that the last long
 /// answers, which few others are written beside, weigh little.
 const CHUNK: usize = 50;
 
-/// Puts the first `problems` problems to a model; goes on where `path` ends,
+/// Puts the first `problems` problems to a model; continues where `path` ends,
 /// which holds one JSON object per problem.
 ///
 /// # Errors

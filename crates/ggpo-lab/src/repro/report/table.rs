@@ -2,7 +2,7 @@
 
 use ggpo_train::{Error, Result};
 
-use crate::repro::outcome::{Finished, Outcome};
+use crate::repro::outcome::{FinishedRun, Outcome};
 use crate::repro::report::summary::bump_of;
 use crate::repro::score::Score;
 
@@ -72,7 +72,7 @@ fn applies(outcome: &Outcome, column: &str) -> bool {
 }
 
 /// All runs with their experiment; a run may serve several.
-fn runs(outcome: &Outcome) -> Vec<(&'static str, &Finished)> {
+fn runs(outcome: &Outcome) -> Vec<(&'static str, &FinishedRun)> {
     let mut all = Vec::new();
     for method in outcome.tasks.iter().flat_map(|task| &task.methods) {
         all.extend(method.tuning.iter().map(|run| ("comparison-tuning", run)));
@@ -84,8 +84,8 @@ fn runs(outcome: &Outcome) -> Vec<(&'static str, &Finished)> {
     all
 }
 
-fn row(outcome: &Outcome, experiment: &str, run: &Finished) -> [String; COLUMNS.len()] {
-    let Finished { plan, result } = run;
+fn row(outcome: &Outcome, experiment: &str, run: &FinishedRun) -> [String; COLUMNS.len()] {
+    let FinishedRun { plan, result } = run;
     let bump = (!result.losses.is_empty()).then(|| bump_of(outcome, &result.losses));
     let accuracy = |scores: &ggpo_train::metrics::Scores| {
         optional(scores.classes.as_ref().map(|classes| classes.accuracy))

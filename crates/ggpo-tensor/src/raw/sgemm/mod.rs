@@ -22,7 +22,7 @@ use std::cell::RefCell;
 
 use ndarray::{Array2, ArrayView2, ArrayView3, ArrayViewMut2, s};
 
-use crate::Start;
+use crate::Addend;
 use crate::packed::{FEW_ROWS, by_columns, pack_in};
 use crate::simd::{Level, level};
 
@@ -147,7 +147,7 @@ fn sgemm_with(
                 panel: k * width,
             }
         };
-        let start = Start::Scaled(beta);
+        let start = Addend::Scaled(beta);
         // SAFETY: either B itself, whose rows of n numbers are contiguous, or
         // panels that were packed for this shape, or one that is narrower.
         unsafe { product(shape, alpha, a, right, start, c.view_mut(), left) }
@@ -165,7 +165,7 @@ pub(crate) fn sgemm_panels(
     alpha: f32,
     a: ArrayView2<'_, f32>,
     panels: ArrayView3<'_, f32>,
-    start: Start<'_, f32>,
+    start: Addend<'_, f32>,
     c: ArrayViewMut2<'_, f32>,
 ) -> bool {
     let Some(shape) = shape() else {
@@ -179,7 +179,7 @@ pub(crate) fn sgemm_panels(
         "shape of c"
     );
     assert!(c.strides()[1] == 1 || c.is_empty(), "rows are contiguous");
-    if let Start::Row(row) = start {
+    if let Addend::Row(row) = start {
         assert_eq!(row.len(), c.ncols(), "length of the row");
     }
     let right = Right {
@@ -203,7 +203,7 @@ unsafe fn product(
     alpha: f32,
     a: ArrayView2<'_, f32>,
     right: Right,
-    start: Start<'_, f32>,
+    start: Addend<'_, f32>,
     mut c: ArrayViewMut2<'_, f32>,
     left_scratch: &mut Vec<f32>,
 ) {
@@ -234,9 +234,9 @@ unsafe fn product(
                 for first in (from..to).step_by(stretch) {
                     let base = match start {
                         _ if first > 0 => Base::Scaled(1.0),
-                        Start::Scaled(0.0) => Base::Zero,
-                        Start::Scaled(beta) => Base::Scaled(beta),
-                        Start::Row(row) => Base::Row(row[column..].as_ptr()),
+                        Addend::Scaled(0.0) => Base::Zero,
+                        Addend::Scaled(beta) => Base::Scaled(beta),
+                        Addend::Row(row) => Base::Row(row[column..].as_ptr()),
                     };
                     let step = first as isize;
                     let ahead = n <= shape.lanes && !repack;

@@ -62,7 +62,7 @@ on_dual_numbers! {
 
     sums: [&[PIECES], &[PIECES], &[700, 30]], |[x, y, rows]| {
         let (x, y) = (flat(x), flat(y));
-        // A sum of so many squares is far from 1, which the tolerance goes by.
+        // A sum of this many squares is far from 1, which the tolerance goes by.
         let scale = T::from_f64(1.0 / PIECES as f64);
         let mut all = vec![sum(x) * scale, dot(x, y) * scale, squared_norm(x) * scale];
         all.extend(sum_rows(view2(rows)).into_iter().map(|x| x * T::from_f64(1.0 / 700.0)));

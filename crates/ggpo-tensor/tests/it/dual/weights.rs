@@ -1,8 +1,8 @@
 //! Products, with and without a weight that acts, and the cross entropy of a head.
 
-use ggpo_tensor::cross_entropy::Head;
+use ggpo_tensor::cross_entropy::LogitLayer;
 use ggpo_tensor::{
-    ActingWeight, BlockFormat, LowRank, QuantizedMatrix, RowPerturbation, Scalar, Start, Tensor,
+    ActingWeight, Addend, BlockFormat, LowRank, QuantizedMatrix, RowPerturbation, Scalar, Tensor,
     WeightView, flat, gemm, matmul, matmul_batched, matmul_nt, matmul_tn, view2,
 };
 use ndarray::{Array2, ArrayView3, ArrayViewMut2, ShapeBuilder};
@@ -67,7 +67,7 @@ impl<T: Scalar> RowPerturbation<T> for Noise<'_, T> {
 fn both_ways<T: Scalar>(acting: ActingWeight<'_, T>, [x, y, bias]: [&Tensor<T>; 3]) -> Vec<T> {
     let (m, n) = acting.weight.dim();
     let mut out = Array2::from_elem((x.shape()[0], m), T::ZERO);
-    acting.times_transposed(view2(x), Start::Row(flat(bias)), out.view_mut());
+    acting.times_transposed(view2(x), Addend::Row(flat(bias)), out.view_mut());
     let mut back = Array2::from_elem((y.shape()[0], n), T::ONE);
     acting.times(view2(y), T::from_f64(0.5), back.view_mut());
     out.into_iter().chain(back).collect()
@@ -130,7 +130,7 @@ fn loss_both_ways<T: Scalar>([x, w, bias]: [&Tensor<T>; 3]) -> Vec<T> {
     let rows = x.shape()[0];
     let words = w.shape()[0];
     let targets: Vec<usize> = (0..rows).map(|row| (row * 131 + 7) % words).collect();
-    let head = Head {
+    let head = LogitLayer {
         weight: WeightView::from(view2(w)),
         bias: Some(flat(bias)),
     };

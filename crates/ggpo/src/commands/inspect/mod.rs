@@ -210,7 +210,7 @@ fn run(folder: &Path) -> Result<Facts> {
             facts.add("validation", json!(result.validation));
             facts.add("test", json!(result.test));
         }
-        None => facts.add("state", "unfinished; ggpo train --resume goes on with it"),
+        None => facts.add("state", "unfinished; ggpo train --resume continues it"),
     }
     let path = folder.join(CHECKPOINT);
     if path.exists() {

@@ -103,7 +103,7 @@ fn repeat(outcome: &Outcome) -> Section {
         command.push_str(&format!(" --config {study}"));
     }
     let same = Text::new(
-        "What is finished is not done again, and a run that was stopped goes on where it was. ",
+        "What is finished is not done again, and a run that was stopped continues where it was. ",
     );
     let same = match outcome.cost {
         Some(_) => cost_link(same.plain("Apart from ")).plain(" the report is"),

@@ -230,7 +230,7 @@ pub(super) fn how_to_read(outcome: &Outcome, tasks: &[TaskSummary]) -> Section {
         Text::new(format!(
             "\"Better\" and \"worse\" are said only if the interval excludes 0 and there are enough \
              seeds for a p of {} or less: of few differences the bootstrap interval is too narrow. \
-             In all other cases there is no difference that so many seeds can show, which is not \
+             In all other cases there is no difference that this many seeds can show, which is not \
              the same as no difference. A p above {} is never called more than a hint.",
             setting(ATTAINABLE),
             setting(LEVEL),

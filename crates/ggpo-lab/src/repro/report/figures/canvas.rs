@@ -32,7 +32,7 @@ pub(crate) fn color(index: usize) -> Color {
     COLORS[index % COLORS.len()]
 }
 
-/// The backend places things on whole units: so many to a pixel.
+/// The backend places things on whole units, of which a pixel has this many.
 const UNITS: f64 = 8.0;
 
 /// Size of words, in pixels.

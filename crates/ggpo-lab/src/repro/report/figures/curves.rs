@@ -4,7 +4,7 @@ use super::axis::{Axis, scale_for};
 use super::canvas::{Align, SOFT, draw};
 use super::panel::{ABOVE, BELOW, LEFT, Panel, Series, legend, legend_height};
 use super::{WIDTH, color_of, line_of, names};
-use crate::repro::outcome::{Finished, Outcome, TaskOutcome};
+use crate::repro::outcome::{FinishedRun, Outcome, TaskOutcome};
 use crate::repro::report::format::rate as rate_words;
 use crate::repro::report::summary::{Sample, smoothed};
 
@@ -16,7 +16,7 @@ const FACTOR: f64 = 8.0;
 /// Training loss and validation score of all methods on a task.
 pub(crate) fn training(outcome: &Outcome, task: &TaskOutcome) -> String {
     let judged_by = task.task.judged_by();
-    let score = |run: &Finished| -> Vec<(f64, f64)> {
+    let score = |run: &FinishedRun| -> Vec<(f64, f64)> {
         let looks = run.result.evaluations.iter();
         looks
             .map(|(step, scores)| (f64::from(*step), judged_by.value(scores)))
@@ -123,7 +123,7 @@ fn bump_series(outcome: &Outcome, ids: &[String], rate: f64) -> Vec<Series> {
     let mut thick = Vec::new();
     for id in ids {
         let color = color_of(outcome, id);
-        let of = |run: &&Finished| run.plan.method == *id && run.plan.learning_rate == rate;
+        let of = |run: &&FinishedRun| run.plan.method == *id && run.plan.learning_rate == rate;
         let runs = outcome.bump.iter().filter(of);
         let courses: Vec<_> = runs.map(|run| loss_course(outcome, run)).collect();
         for course in &courses {
@@ -156,7 +156,7 @@ fn heights(series: &[Series]) -> Vec<f64> {
 }
 
 /// The smoothed training loss over the number of steps.
-fn loss_course(outcome: &Outcome, run: &Finished) -> Vec<(f64, f64)> {
+fn loss_course(outcome: &Outcome, run: &FinishedRun) -> Vec<(f64, f64)> {
     let losses = smoothed(outcome, &run.result.losses);
     (1..)
         .zip(losses)

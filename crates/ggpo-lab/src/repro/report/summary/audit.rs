@@ -1,7 +1,7 @@
 //! What the noise was made of, and how good the estimate of the gradient is.
 
 use super::{Role, Sample, role};
-use crate::repro::outcome::{Finished, Outcome};
+use crate::repro::outcome::{FinishedRun, Outcome};
 
 /// One layer, over the seeds and the course of the runs.
 #[derive(Debug, Clone)]
@@ -85,18 +85,18 @@ impl AuditSummary {
     }
 }
 
-fn statistics_of(runs: &[Finished]) -> impl Iterator<Item = ggpo_lora::NoiseStatistics> {
+fn statistics_of(runs: &[FinishedRun]) -> impl Iterator<Item = ggpo_lora::NoiseStatistics> {
     let looks = runs.iter().flat_map(|run| &run.result.noise);
     looks.flat_map(|(_, layers)| layers.iter().copied())
 }
 
-fn layers(runs: &[Finished]) -> Vec<LayerAudit> {
+fn layers(runs: &[FinishedRun]) -> Vec<LayerAudit> {
     let looks = || runs.iter().flat_map(|run| &run.result.noise);
     let count = looks().map(|(_, layers)| layers.len()).min().unwrap_or(0);
     (0..count).map(|layer| layer_audit(runs, layer)).collect()
 }
 
-fn layer_audit(runs: &[Finished], layer: usize) -> LayerAudit {
+fn layer_audit(runs: &[FinishedRun], layer: usize) -> LayerAudit {
     let noise = runs.iter().flat_map(|run| &run.result.noise);
     let shares: Vec<(u32, f64)> = noise
         .filter_map(|(step, layers)| Some((*step, layers.get(layer)?.gradient_share)))

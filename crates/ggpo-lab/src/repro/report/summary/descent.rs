@@ -4,7 +4,7 @@ use ggpo_train::metrics::Scores;
 
 use super::{Comparison, Sample, diverged};
 use crate::repro::config::{LossBump, RankSweep};
-use crate::repro::outcome::{Finished, Outcome};
+use crate::repro::outcome::{FinishedRun, Outcome};
 use crate::statistics::{self, Bump};
 
 /// The error of a run in percent of the rows; of a language model the loss in
@@ -122,7 +122,7 @@ impl SweepSummary {
     pub(crate) fn new(outcome: &Outcome) -> Option<Self> {
         let entry = outcome.config.rank_sweep.clone()?;
         let line = |id: &String| {
-            let runs: Vec<&Finished> = outcome
+            let runs: Vec<&FinishedRun> = outcome
                 .sweep
                 .iter()
                 .filter(|run| run.plan.method == *id)
@@ -142,14 +142,14 @@ impl SweepSummary {
     }
 }
 
-fn point(runs: &[&Finished], rank: usize) -> SweepPoint {
-    let runs: Vec<&Finished> = runs
+fn point(runs: &[&FinishedRun], rank: usize) -> SweepPoint {
+    let runs: Vec<&FinishedRun> = runs
         .iter()
         .copied()
         .filter(|run| run.plan.rank == rank)
         .collect();
-    let by_seed = |score: fn(&Finished) -> f64| runs.iter().map(move |run| score(run));
-    let test = |run: &Finished| error_of(run.last_test());
+    let by_seed = |score: fn(&FinishedRun) -> f64| runs.iter().map(move |run| score(run));
+    let test = |run: &FinishedRun| error_of(run.last_test());
     SweepPoint {
         rank,
         train: Sample::new(by_seed(|run| error_of(&run.result.last_train))),
@@ -213,8 +213,9 @@ impl BumpSummary {
 }
 
 fn bump_row(outcome: &Outcome, id: &str, learning_rate: f64) -> BumpRow {
-    let runs_of = |id: &str| -> Vec<&Finished> {
-        let of = |run: &&Finished| run.plan.method == id && run.plan.learning_rate == learning_rate;
+    let runs_of = |id: &str| -> Vec<&FinishedRun> {
+        let of =
+            |run: &&FinishedRun| run.plan.method == id && run.plan.learning_rate == learning_rate;
         // Without a loss there is no course of it.
         outcome
             .bump
@@ -223,8 +224,8 @@ fn bump_row(outcome: &Outcome, id: &str, learning_rate: f64) -> BumpRow {
             .filter(|run| !run.result.losses.is_empty())
             .collect()
     };
-    let bumps = |runs: &[&Finished]| -> Vec<(u64, Bump)> {
-        let one = |run: &&Finished| (run.plan.seed, bump_of(outcome, &run.result.losses));
+    let bumps = |runs: &[&FinishedRun]| -> Vec<(u64, Bump)> {
+        let one = |run: &&FinishedRun| (run.plan.seed, bump_of(outcome, &run.result.losses));
         runs.iter().map(one).collect()
     };
     let heights = |bumps: &[(u64, Bump)]| -> Vec<(u64, f64)> {

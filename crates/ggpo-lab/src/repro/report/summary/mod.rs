@@ -21,7 +21,7 @@ pub(super) use peers::{PeerRow, PeerSummary};
 use ggpo_lora::method::Guidance;
 
 use crate::repro::config::{Level, MethodEntry};
-use crate::repro::outcome::{Finished, MethodOutcome, Outcome, TaskOutcome};
+use crate::repro::outcome::{FinishedRun, MethodOutcome, Outcome, TaskOutcome};
 use crate::repro::score::Score;
 
 /// The part that a method plays in the report.
@@ -107,7 +107,7 @@ impl TaskSummary {
     pub(super) fn new(outcome: &Outcome, task: &TaskOutcome) -> Self {
         let judged_by = task.task.judged_by();
         let rates = &level(outcome).learning_rates;
-        let all = |runs: fn(&MethodOutcome) -> &[Finished]| -> Vec<MethodSummary> {
+        let all = |runs: fn(&MethodOutcome) -> &[FinishedRun]| -> Vec<MethodSummary> {
             let reference = task
                 .methods
                 .iter()
@@ -141,20 +141,20 @@ impl TaskSummary {
     }
 }
 
-fn scores(score: Score, runs: &[Finished]) -> Vec<(u64, f64)> {
+fn scores(score: Score, runs: &[FinishedRun]) -> Vec<(u64, f64)> {
     runs.iter()
         .map(|run| (run.plan.seed, score.value(run.test())))
         .collect()
 }
 
 /// Test scores without their seeds.
-fn sample(score: Score, runs: &[Finished]) -> Sample {
+fn sample(score: Score, runs: &[FinishedRun]) -> Sample {
     Sample::new(scores(score, runs).into_iter().map(|(_, value)| value))
 }
 
 fn summarise(
     method: &MethodOutcome,
-    runs: &[Finished],
+    runs: &[FinishedRun],
     judged_by: Score,
     rates: &[f64],
     reference: Option<&[(u64, f64)]>,
@@ -177,7 +177,7 @@ fn summarise(
 }
 
 /// Runs that diverged.
-fn diverged<'a>(runs: impl Iterator<Item = &'a Finished>) -> usize {
+fn diverged<'a>(runs: impl Iterator<Item = &'a FinishedRun>) -> usize {
     runs.filter(|run| run.result.diverged_at.is_some()).count()
 }
 

@@ -9,7 +9,7 @@ use ggpo_train::run::{RunResult, TaskKind};
 use ggpo_train::trainer::GradientAudit;
 
 use crate::repro::config::{CostEntry, DEFAULT_STUDY, Level, ReproConfig};
-use crate::repro::outcome::{Cost, Finished, MethodCost, MethodOutcome, Outcome, TaskOutcome};
+use crate::repro::outcome::{Cost, FinishedRun, MethodCost, MethodOutcome, Outcome, TaskOutcome};
 use crate::repro::plan::{self, PlannedRun};
 
 /// The experiments of the workspace.
@@ -80,15 +80,15 @@ fn cost(config: &ReproConfig, entry: &CostEntry) -> Cost {
     }
 }
 
-fn finish(plans: Vec<PlannedRun>, method: usize) -> Vec<Finished> {
-    let one = |plan: PlannedRun| Finished {
+fn finish(plans: Vec<PlannedRun>, method: usize) -> Vec<FinishedRun> {
+    let one = |plan: PlannedRun| FinishedRun {
         result: result(&plan, method),
         plan,
     };
     plans.into_iter().map(one).collect()
 }
 
-fn bumpy(config: &ReproConfig, level: &Level) -> Vec<Finished> {
+fn bumpy(config: &ReproConfig, level: &Level) -> Vec<FinishedRun> {
     let mut runs = finish(plan::loss_bump(config, level), 1);
     for run in &mut runs {
         let rate = run.plan.learning_rate;

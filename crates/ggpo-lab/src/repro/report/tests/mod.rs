@@ -3,7 +3,7 @@ mod peers;
 mod studies;
 
 use super::*;
-use crate::repro::outcome::Finished;
+use crate::repro::outcome::FinishedRun;
 use crate::repro::score::Score;
 use document::{Block, Table};
 use fixture::outcome;
@@ -15,7 +15,7 @@ fn cost(outcome: &Outcome) -> Document {
 }
 
 /// All runs of an outcome.
-fn runs_mut(outcome: &mut Outcome) -> impl Iterator<Item = &mut Finished> {
+fn runs_mut(outcome: &mut Outcome) -> impl Iterator<Item = &mut FinishedRun> {
     let methods = outcome.tasks.iter_mut().flat_map(|task| &mut task.methods);
     let compared = methods.flat_map(|method| {
         let all = method.tuning.iter_mut().chain(&mut method.best);

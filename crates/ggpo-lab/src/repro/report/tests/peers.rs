@@ -40,7 +40,7 @@ impl Peers {
         let task = tasks.find(|entry| entry.task.id == task).expect("a task");
         let mut methods = task.methods.iter();
         let method = methods.find(|entry| entry.id == method).expect("a method");
-        let one = |run: &Finished| {
+        let one = |run: &FinishedRun| {
             let mut description = serde_json::to_value(&run.plan.config).expect("JSON");
             // Defaults that are written out there, and numbers in another form.
             description["task"]["header"] = json!(true);
