@@ -54,16 +54,51 @@ fn checks() -> Vec<Check> {
     checks
 }
 
-/// Runs all checks; the first that fails ends them.
-pub(crate) fn check() -> Result<()> {
+/// What needs published models and other people's libraries: they are fetched, the
+/// tests that ask for them run, and adapters are taken to PEFT and back.
+const FULL: [Check; 4] = [
+    check_with(&["xtask", "fetch", "minilm"], None),
+    check_with(&["xtask", "fetch", "smollm2"], None),
+    check_with(&["xtask", "peft-check"], None),
+    check_with(
+        &[
+            "test",
+            "-p",
+            "ggpo-model",
+            "-p",
+            "ggpo-train",
+            "--test",
+            "it",
+            "--",
+            "--ignored",
+        ],
+        None,
+    ),
+];
+
+/// Where the fetched models are, for the tests that ask.
+const MODELS: [(&str, &str); 2] = [
+    ("GGPO_MINILM", "models/fetched/minilm"),
+    (
+        "SMOLLM2_GGUF",
+        "models/fetched/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    ),
+];
+
+/// Runs all checks, with `full` also those that need published models and Python; the
+/// first that fails ends them.
+pub(crate) fn check(full: bool) -> Result<()> {
     let out = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let root = std::env::current_dir().context("the current folder")?;
+    let more = FULL.into_iter().filter(|_| full);
     for Check {
         arguments,
         variable,
-    } in checks()
+    } in checks().into_iter().chain(more)
     {
         let mut command = Command::new(env!("CARGO"));
         command.args(arguments).env_remove(VARIABLE).envs(variable);
+        command.envs(MODELS.map(|(name, path)| (name, root.join(path))));
         if arguments.last() == Some(&"--out") {
             command.arg(out.path());
         }

@@ -114,8 +114,12 @@ enum Task {
     #[command(after_help = "Example: cargo xtask cost --steps 5 --out out/cost.md")]
     Cost(cost::Arguments),
     /// Everything that continuous integration checks.
-    #[command(after_help = "Example: cargo xtask ci")]
-    Ci,
+    #[command(after_help = "Examples: cargo xtask ci\n          cargo xtask ci --full")]
+    Ci {
+        /// Also what needs published models and Python with peers/requirements.txt.
+        #[arg(long)]
+        full: bool,
+    },
     /// Run some steps of a described run and print the peak memory in MiB.
     #[command(hide = true)]
     PeakMemory {
@@ -187,7 +191,7 @@ fn execute(task: Task) -> Result<()> {
         Task::Bench(arguments) => bench::bench(&arguments),
         Task::BenchSteps { job } => bench::do_steps(&job),
         Task::Cost(arguments) => cost::cost(&arguments),
-        Task::Ci => ci::check(),
+        Task::Ci { full } => ci::check(full),
         Task::PeakMemory { config, steps } => {
             run_steps(&RunConfig::read(&config)?, steps)?;
             match peak_memory_mib() {
