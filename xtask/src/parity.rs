@@ -7,12 +7,14 @@ use ggpo_lab::parity::{Precision, check_folder};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder with one folder per family: model/, adapter/, case.safetensors.
+    /// Folder with one folder per family (model/, adapter/, case.safetensors) and
+    /// folders of files of methods, or one of these with ../reference/llama beside it.
     folder: PathBuf,
     /// Calculate in double precision, to 1e-6.
     ///
     /// Transformers has RMS norm in single precision even in a double model, so
-    /// that reference values of T5 and Llama can themselves be further off.
+    /// that reference values of T5 and Llama can themselves be further off, and
+    /// most of all where a training ends.
     #[arg(long)]
     f64: bool,
     /// Print one JSON object per quantity instead of a table.

@@ -1,11 +1,13 @@
 //! Some steps of AdamW on `sum (w - target)^2`.
 
+use ggpo_lora::MethodConfig;
 use ggpo_tensor::{Tensor, flat};
 use ggpo_train::Result;
 use ggpo_train::optimizer::{AdamW, AdamWConfig};
 use ggpo_train::trainer::Real;
 
 use super::Precision;
+use super::family::Family;
 use super::reference::Reference;
 use super::section::Section;
 
@@ -15,7 +17,12 @@ const LEARNING_RATE: f64 = 1e-2;
 const WEIGHT_DECAY: f64 = 0.1;
 
 /// Compares the parameter after every step: `w1`, `w2`, ... from `w0`.
-pub(super) fn check_adamw<T: Real>(section: &mut Section<'_>, file: &mut Reference) -> Result<()> {
+pub(super) fn check_adamw<T: Real>(
+    section: &mut Section<'_>,
+    _: &[Family<T>],
+    file: &mut Reference,
+    _: &MethodConfig,
+) -> Result<()> {
     let target: Tensor<T> = file.take_as("target")?;
     let mut w: Tensor<T> = file.take_as("w0")?;
     if w.shape() != target.shape() {

@@ -4,18 +4,18 @@
 use std::sync::Arc;
 
 use ggpo_lora::{
-    AdaptedLayers, Ggpo, GgpoConfig, LayerView, Perturbation, adapter_gradient_row_norms_squared,
+    AdaptedLayers, GgpoConfig, LayerView, adapter_gradient_row_norms_squared,
     merged_row_norms_squared, row_norms_squared,
 };
 use ggpo_model::{Number, acting_weights};
-use ggpo_tensor::{RowPerturbation, Scalar, Tensor, tensor, view2};
+use ggpo_tensor::{Scalar, Tensor, tensor, view2};
 use ggpo_train::Result;
-use ggpo_train::trainer::{LayerGradients, Layers};
-use ndarray::{ArrayViewMut2, s};
+use ggpo_train::trainer::LayerGradients;
 
 use super::Precision;
 use super::family::{Family, Noise, Pass};
 use super::names::layer_key;
+use super::noise::{Given, deviations};
 use super::reference::Reference;
 use super::section::Section;
 
@@ -55,18 +55,18 @@ fn check_layers<T: Number>(
         ..LayerGradients::default()
     };
     let acting = acting_weights(&family.adapted, &family.adapters);
-    let layers = Layers {
-        parameters: &family.adapted,
-        adapters: &family.adapters,
-        acting: &acting,
-        gradients: &gradients,
-        optimizer: None,
-    };
+    let layers = family.layers(&acting, &gradients);
     let exact = exact_gradients(family)?;
     let (sigma, beta) = (case.setting("sigma")?, case.setting("beta")?);
-    let deviations =
-        |beta| deviations(&layers, sigma, beta).map_err(|error| case.error(error.to_string()));
-    let (usual, large) = (deviations(beta)?, deviations(LARGE_BETA.0)?);
+    let of = |beta| {
+        let config = GgpoConfig {
+            sigma,
+            beta,
+            ..GgpoConfig::default()
+        };
+        deviations(&layers, config).map_err(|error| case.error(error.to_string()))
+    };
+    let (usual, large) = (of(beta)?, of(LARGE_BETA.0)?);
     let rows = |values: &[T]| tensor(&[values.len()], values.to_vec());
     let roots = |squares: Vec<T>| rows(&squares.into_iter().map(T::sqrt).collect::<Vec<T>>());
     let quantities: [(&str, &OfLayer<'_, T>); 6] = [
@@ -112,43 +112,13 @@ fn exact_gradients<T: Number>(family: &Family<T>) -> Result<Vec<Tensor<T>>> {
         .collect())
 }
 
-/// The perturbation at a step whose last gradients are known.
-fn deviations<T: Scalar>(layers: &Layers<'_, T>, sigma: f64, beta: f64) -> Result<Ggpo<T>> {
-    let config = GgpoConfig {
-        sigma,
-        beta,
-        ..GgpoConfig::default()
-    };
-    let mut ggpo = Ggpo::new(config, 0, 1)?;
-    ggpo.begin_step(0, layers);
-    Ok(ggpo)
-}
-
-/// A given noise matrix, m x n.
-#[derive(Debug)]
-struct Given<T>(Tensor<T>);
-
-impl<T: Scalar> RowPerturbation<T> for Given<T> {
-    fn add_rows(&self, first_row: usize, mut panel: ArrayViewMut2<'_, T>) {
-        let rows = first_row..first_row + panel.nrows();
-        panel.zip_mut_with(&view2(&self.0).slice(s![rows, ..]), |w, &eps| *w += eps);
-    }
-}
-
 /// The noise that the case gives for every layer.
 fn given_noise<T: Number>(family: &Family<T>, case: &mut Reference) -> Result<Noise<T>> {
     let mut noise = Noise::new();
     for module in family.adapters.keys() {
-        let key = layer_key(module, "eps");
-        let eps: Tensor<T> = case.take_as(&key)?;
         let weight = &family.parameters[&format!("{module}.weight")];
-        if eps.shape() != weight.shape() {
-            let (expected, found) = (weight.shape(), eps.shape());
-            return Err(case.error(format!(
-                "{key}: expected shape {expected:?}, found {found:?}"
-            )));
-        }
-        noise.push(Some(Arc::new(Given(eps))));
+        let eps = case.take_shaped(&layer_key(module, "eps"), weight.shape())?;
+        noise.push(Some(Arc::new(Given::held(eps))));
     }
     Ok(noise)
 }

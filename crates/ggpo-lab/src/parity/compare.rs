@@ -55,13 +55,23 @@ impl Quantity {
                 "{key}: expected shape {expected:?}, found {found:?}"
             )));
         }
-        let pairs = found.iter().zip(&expected);
+        self.compare_with(key, &expected, found);
+        Ok(())
+    }
+
+    /// Holds a value against one of the same shape that was taken from under `key`.
+    pub(super) fn compare_with<T: Scalar>(
+        &mut self,
+        key: &str,
+        expected: &Tensor<f64>,
+        found: &Tensor<T>,
+    ) {
+        let pairs = found.iter().zip(expected);
         self.values.push(Value {
             key: key.to_owned(),
             error: largest(pairs.map(|(found, expected)| found.value() - expected)),
             magnitude: largest(expected.iter().copied()),
         });
-        Ok(())
     }
 
     /// The row of the worst value; none if nothing was compared.

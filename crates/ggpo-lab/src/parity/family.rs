@@ -9,12 +9,15 @@ use ggpo_lora::peft::PeftAdapter;
 use ggpo_lora::{ActingGradients, parameter_name};
 use ggpo_model::batch::Batch;
 use ggpo_model::weights::load;
-use ggpo_model::{Adapters, ConfigJson, Graph, LayerPerturbation, Model, Number, Parameters};
+use ggpo_model::{
+    ActingWeights, Adapters, ConfigJson, Graph, LayerPerturbation, Model, Number, Parameters,
+};
 use ggpo_tensor::{RowPerturbation, Scalar, Tensor, flat, tensor};
+use ggpo_train::trainer::{LayerGradients, Layers};
 use ggpo_train::{Error, Result};
 
 use super::batch::take_batch;
-use super::reference::Reference;
+use super::reference::{Modules, Reference};
 
 /// A model with its adapter and a batch.
 #[derive(Debug)]
@@ -148,6 +151,34 @@ impl<T: Number> Family<T> {
             gradients,
             acting,
         })
+    }
+
+    /// The layers with their adapter, as a perturbation sees them.
+    pub(super) fn layers<'a>(
+        &'a self,
+        acting: &'a ActingWeights<T>,
+        gradients: &'a LayerGradients<T>,
+    ) -> Layers<'a, T> {
+        Layers {
+            parameters: &self.adapted,
+            adapters: &self.adapters,
+            acting,
+            gradients,
+            optimizer: None,
+        }
+    }
+
+    /// Gradients of the weights of modules without an adapter, by their names.
+    pub(super) fn weight_gradients(
+        &self,
+        modules: &Modules,
+    ) -> Result<BTreeMap<String, Tensor<T>>> {
+        let weights = modules
+            .keys()
+            .map(|module| parameter_name(module, "weight"));
+        let none = Adapters::new();
+        let pass = self.pass(&self.parameters, &none, Noise::new(), weights.collect())?;
+        Ok(pass.gradients)
     }
 
     /// Logits in the shape that the reference has.

@@ -6,11 +6,14 @@
 //! FAMILY/model/             config.json, model.safetensors
 //! FAMILY/adapter/           adapter_config.json, adapter_model.safetensors
 //! FAMILY/case.safetensors   one batch, and everything calculated on it
-//! variants/rslora.safetensors             another form of adapter on a family's model
-//! trajectories/lora_adamw.safetensors     training on a family's batch
-//! trajectories/lora_clip_cosine.safetensors
-//! adamw.safetensors         steps of the optimiser alone
+//! GROUP/FILE.safetensors    a method on a family's model and batch
+//! FILE.safetensors          the same, or steps of the optimiser alone
 //! ```
+//!
+//! A folder without families is a group by itself. A group belongs to the family at
+//! `../reference/llama` from itself, if there is one, and otherwise to those of the
+//! folder that is compared. What is compared of a file follows from its name, whatever
+//! the group: `known` is the table. A file of another name is an error.
 //!
 //! A case holds `input_ids`, `attention_mask`, `token_type_ids` (BERT),
 //! `labels`; `base.logits` and `base.loss` without adapter; `lora.logits`,
@@ -21,20 +24,37 @@
 //! `perturbed.loss` and `perturbed.grad.PARAMETER` under that noise. Its
 //! metadata are `sigma` and `beta`.
 //!
+//! A method's file says its options in its metadata, and holds one of these:
+//!
+//! * a pass: factors, `logits`, `loss`, `grad.PARAMETER`; `base_layer.weight` where a
+//!   decomposition takes a part of the base,
+//! * some steps of training: `losses`, factors at the end, `final.logits`; under
+//!   `start.` those at the start, if they are not the family's; under `alive.` which
+//!   entries are not 0 after each step, and `budget`, their number,
+//! * a start from gradients: under `MODULE.` the gradient `grad`, its
+//!   `singular_values`, `lora_A`, `lora_B` and the rest of the base, `residual`;
+//!   `base.logits`,
+//! * passes under noise: under `MODULE.` the normal numbers `z` and `grad_norm_approx`;
+//!   under `held.` and `reparameterised.` the same as of a pass.
+//!
 //! Sizes, ranks, labels and everything else are taken from the files. A value
-//! that is missing is an error, and so is one that nothing is held against.
+//! that is missing is an error, and so is one, or a setting, that nothing is held
+//! against.
 
 mod adamw;
 mod batch;
 mod case;
 mod compare;
 mod family;
+mod known;
 mod names;
+mod noise;
+mod pass;
 mod reference;
 mod report;
 mod section;
+mod start;
 mod trajectory;
-mod variant;
 
 use std::path::{Path, PathBuf};
 
@@ -44,13 +64,11 @@ use ggpo_model::Number;
 use ggpo_train::trainer::Real;
 use ggpo_train::{Error, Result};
 
-use adamw::check_adamw;
 use case::check_case;
-use family::Family;
-use reference::Reference;
+use family::{Family, check_fit};
+use known::{ELSEWHERE, Known};
+use reference::{Modules, Reference};
 use section::Section;
-use trajectory::{Course, check_trajectory};
-use variant::check_rs_lora;
 
 /// The numbers to calculate with, and how near to the reference they must come.
 ///
@@ -95,6 +113,21 @@ impl Precision {
         self.gradients()
     }
 
+    /// For PiSSA's start: a singular vector turns by a rounding of the matrix over the
+    /// distance to the next singular value, and PEFT decomposes in `f32` even in a
+    /// double model.
+    pub fn decompositions(self) -> f64 {
+        match self {
+            Precision::F32 => 1e-4,
+            Precision::F64 => 5e-5,
+        }
+    }
+
+    /// For whole numbers.
+    pub fn counts(self) -> f64 {
+        0.0
+    }
+
     /// For the losses of a training: every step starts from the errors of the
     /// one before.
     pub fn trajectory_losses(self) -> f64 {
@@ -115,116 +148,133 @@ impl Precision {
 /// all the same.
 ///
 /// # Errors
-/// If the folder cannot be read, or there is no family in it.
+/// If the folder cannot be read, or there is nothing in it that could be compared.
 pub fn check_folder(folder: &Path, precision: Precision) -> Result<Report> {
+    let check = Check {
+        precision,
+        report: Report::default(),
+    };
     match precision {
-        Precision::F32 => Check::<f32>::new(precision).run(folder),
-        Precision::F64 => Check::<f64>::new(precision).run(folder),
+        Precision::F32 => check.run::<f32>(folder),
+        Precision::F64 => check.run::<f64>(folder),
     }
 }
 
 /// The values of a family.
 const CASE: &str = "case.safetensors";
-/// Folders of files that belong to a family beside them.
-const GROUPS: [&str; 2] = ["variants", "trajectories"];
-/// What such folders may hold and this project does not calculate.
-const NOT_IMPLEMENTED: [(&str, &str); 5] = [
-    ("variants/dora", "DoRA"),
-    ("variants/pissa", "PiSSA"),
-    ("trajectories/lora_plus_adamw", "LoRA+"),
-    ("trajectories/mgpo_adamw", "LoRA-MGPO"),
-    ("trajectories/sam_adamw", "LoRA-SAM"),
-];
+/// What the names of all files of values end with.
+const EXTENSION: &str = ".safetensors";
+/// Where a group finds its family, from itself.
+const BESIDE: &str = "../reference/llama";
 
 /// A comparison under way.
-struct Check<T> {
+struct Check {
     precision: Precision,
-    families: Vec<Family<T>>,
     report: Report,
 }
 
-impl<T: Real> Check<T> {
-    fn new(precision: Precision) -> Self {
-        Check {
-            precision,
-            families: Vec::new(),
-            report: Report::default(),
-        }
-    }
+/// What a folder is.
+enum Kind {
+    Family,
+    Group,
+    Other,
+}
 
-    fn run(mut self, folder: &Path) -> Result<Report> {
-        let mut families = 0;
+impl Kind {
+    fn of(folder: &Path) -> Result<Self> {
+        let has = |file: &str| folder.join(file).is_file();
+        if has("model/config.json") || has(CASE) {
+            return Ok(Kind::Family);
+        }
+        let mut files = entries(folder)?.into_iter();
+        Ok(match files.any(|(name, _)| name.ends_with(EXTENSION)) {
+            true => Kind::Group,
+            false => Kind::Other,
+        })
+    }
+}
+
+impl Check {
+    fn run<T: Real>(mut self, folder: &Path) -> Result<Report> {
+        let mut families: Vec<Family<T>> = Vec::new();
+        let mut groups = Vec::new();
+        let mut found = false;
         for (name, path) in entries(folder)? {
-            if !path.is_dir() || GROUPS.contains(&name.as_str()) {
+            if !path.is_dir() {
                 continue;
             }
-            let has = |file: &str| path.join(file).is_file();
-            if has("model/config.json") || has(CASE) {
-                families += 1;
-                self.family(&name, &path);
-            } else {
-                self.note(
+            match Kind::of(&path)? {
+                Kind::Family => {
+                    found = true;
+                    self.family(&name, &path, &mut families);
+                }
+                Kind::Group => groups.push((format!("{name}/"), path)),
+                Kind::Other => self.note(
                     &name,
                     &format!("no family: it has neither model/config.json nor {CASE}"),
-                );
+                ),
             }
         }
-        if families == 0 {
-            let problem = format!("expected folders with model/config.json and {CASE}, found none");
+        let is_group = matches!(Kind::of(folder)?, Kind::Group);
+        if !found && groups.is_empty() && !is_group {
+            let problem = format!(
+                "expected folders with model/config.json and {CASE}, or files of values, found none"
+            );
             return Err(Error::file(folder, problem));
         }
-        for group in GROUPS {
-            if folder.join(group).is_dir() {
-                self.files(&folder.join(group), &format!("{group}/"))?;
-            }
+        for (group, path) in groups {
+            self.files::<T>(&path, &group, &families)?;
         }
-        self.files(folder, "")?;
+        self.files(folder, "", &families)?;
         Ok(self.report)
     }
 
     /// Compares a family's case, and keeps the family for the other files.
-    fn family(&mut self, name: &str, folder: &Path) {
-        self.section(name, &folder.join(CASE), |families, section, case| {
+    fn family<T: Real>(&mut self, name: &str, folder: &Path, families: &mut Vec<Family<T>>) {
+        self.section(name, &folder.join(CASE), |section, case| {
             families.push(Family::read(name, folder, case)?);
             check_case(section, families.last().expect("just pushed"), case)
         });
     }
 
     /// Compares every safetensors file of a folder; `group` stands before its
-    /// name.
-    fn files(&mut self, folder: &Path, group: &str) -> Result<()> {
+    /// name. The families are those of the folder that is compared.
+    fn files<T: Real>(&mut self, folder: &Path, group: &str, families: &[Family<T>]) -> Result<()> {
+        let beside = folder.join(BESIDE);
+        let mut borrowed = Vec::new();
+        // A folder with families is no group that could have one elsewhere.
+        if (!group.is_empty() || families.is_empty()) && beside.join(CASE).is_file() {
+            let case = Reference::read(&beside.join(CASE));
+            let read = |mut case| Family::read("llama", &beside, &mut case);
+            match case.and_then(read) {
+                Ok(family) => borrowed.push(family),
+                Err(error) => self.report.errors.push(error),
+            }
+        }
+        let families = match borrowed.is_empty() {
+            true => families,
+            false => &borrowed,
+        };
         for (name, path) in entries(folder)? {
-            if let Some(name) = name.strip_suffix(".safetensors") {
-                self.file(&format!("{group}{name}"), &path);
+            if let Some(name) = name.strip_suffix(EXTENSION) {
+                self.file(&format!("{group}{name}"), name, &path, families);
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, name: &str, path: &Path) {
-        if let Some((_, method)) = NOT_IMPLEMENTED.iter().find(|(file, _)| *file == name) {
-            return self.note(name, &format!("not implemented: {method}"));
+    /// Compares a file, called `full` in the report.
+    fn file<T: Real>(&mut self, full: &str, name: &str, path: &Path, families: &[Family<T>]) {
+        if let Some((_, why)) = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name) {
+            return self.note(full, why);
         }
-        match name {
-            "variants/rslora" => self.section(name, path, |families, section, file| {
-                check_rs_lora(section, families, file)
-            }),
-            "trajectories/lora_adamw" => self.trajectory(name, path, Course::Plain),
-            "trajectories/lora_clip_cosine" => self.trajectory(name, path, Course::ClipCosine),
-            "adamw" => self.section(name, path, |_, section, file| {
-                check_adamw::<T>(section, file)
-            }),
-            "ops" => self.note(name, "not compared here: the tests of ggpo-autograd do"),
-            _ => {
-                let problem = "expected a file that is described, found another name";
-                self.report.errors.push(Error::file(path, problem));
-            }
-        }
-    }
-
-    fn trajectory(&mut self, name: &str, path: &Path, course: Course) {
-        self.section(name, path, |families, section, file| {
-            check_trajectory(section, families, file, course)
+        let Some(known) = Known::find(name) else {
+            let problem = "expected a file that is described, found another name";
+            return self.report.errors.push(Error::file(path, problem));
+        };
+        self.section(full, path, |section, file| {
+            let method = known.method(file)?;
+            (known.check)(section, families, file, &method)
         });
     }
 
@@ -233,7 +283,7 @@ impl<T: Real> Check<T> {
         &mut self,
         name: &str,
         path: &Path,
-        check: impl FnOnce(&mut Vec<Family<T>>, &mut Section<'_>, &mut Reference) -> Result<()>,
+        check: impl FnOnce(&mut Section<'_>, &mut Reference) -> Result<()>,
     ) {
         let mut section = Section {
             name: name.to_owned(),
@@ -241,7 +291,7 @@ impl<T: Real> Check<T> {
             rows: &mut self.report.rows,
         };
         let outcome = Reference::read(path).and_then(|mut reference| {
-            check(&mut self.families, &mut section, &mut reference)?;
+            check(&mut section, &mut reference)?;
             reference.finish()
         });
         self.report.errors.extend(outcome.err());
@@ -273,26 +323,27 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// The family that a file's values belong to: its logits have the shape of those
-/// under `logits`, and every adapted module `fits`, told the shapes of A and B.
-/// If there are several, it is the one named `llama`.
+/// under `logits`, and the modules are modules of it. If there are several, it is the
+/// one named `llama`.
 fn family_of<'f, T: Number>(
     families: &'f [Family<T>],
     file: &Reference,
     logits: &str,
-    fits: impl Fn(&Family<T>, &str, [&[usize]; 2]) -> bool,
+    modules: &Modules,
 ) -> Result<&'f Family<T>> {
-    let modules = file.adapted_modules();
     let belongs = |family: &&Family<T>| {
         file.shape(logits) == Some(&family.logits_shape())
             && !modules.is_empty()
             && modules
                 .iter()
-                .all(|(module, shapes)| fits(family, module, *shapes))
+                .all(|(module, dim)| check_fit(&family.parameters, module, *dim).is_ok())
     };
     let found: Vec<&Family<T>> = families.iter().filter(belongs).collect();
     match *found {
         [family] => Ok(family),
-        [] => Err(file.error("expected values of a family of this folder, found those of none")),
+        [] => Err(file.error(format!(
+            "expected values of a family beside it or at {BESIDE}, found those of none"
+        ))),
         _ => found
             .into_iter()
             .find(|family| family.name == "llama")

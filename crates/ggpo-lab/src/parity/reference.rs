@@ -1,16 +1,14 @@
 //! A file of reference values, each of which must be asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use ggpo_lora::adapter::lora;
-use ggpo_lora::parameter_name;
 use ggpo_model::weights::read_safetensors;
 use ggpo_tensor::{Scalar, Tensor};
 use ggpo_train::{Error, Result};
 use safetensors::{Dtype, SafeTensors};
 
-use super::names::{module_of_a, parameter_key};
+use super::names::module_of_a;
 
 /// Whole numbers and their shape: ids, masks, labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +25,15 @@ pub(super) struct Reference {
     numbers: BTreeMap<String, Tensor<f64>>,
     integers: BTreeMap<String, Integers>,
     metadata: BTreeMap<String, String>,
+    /// The metadata that somebody has asked for.
+    asked: BTreeSet<String>,
 }
+
+/// Metadata for people: what is said in words, and where random numbers came from.
+const FOR_PEOPLE: [&str; 2] = ["note", "seed"];
+
+/// Outputs and inputs of modules, by their names.
+pub(super) type Modules = BTreeMap<String, (usize, usize)>;
 
 impl Reference {
     pub(super) fn read(path: &Path) -> Result<Self> {
@@ -57,6 +63,7 @@ impl Reference {
             numbers,
             integers,
             metadata: header.metadata().clone().into_iter().flatten().collect(),
+            asked: BTreeSet::new(),
         })
     }
 
@@ -73,22 +80,38 @@ impl Reference {
         self.numbers.get(key).map(|value| value.shape())
     }
 
-    /// The modules with an adapter among the values left, and the shapes of
-    /// their A and B.
-    pub(super) fn adapted_modules(&self) -> BTreeMap<String, [&[usize]; 2]> {
-        let shape = |name: &str| {
-            self.shape(&parameter_key(self, "", name))
-                .unwrap_or_default()
-        };
-        let modules = self.numbers.keys().filter_map(|key| module_of_a(key));
-        modules
-            .map(|module| {
-                (
-                    module.to_owned(),
-                    [lora::A, lora::B].map(|factor| shape(&parameter_name(module, factor))),
-                )
-            })
-            .collect()
+    /// Whether there is a value whose key begins so.
+    pub(super) fn has_prefix(&self, prefix: &str) -> bool {
+        self.numbers.keys().any(|key| key.starts_with(prefix))
+    }
+
+    /// The modules with an adapter among the values left.
+    pub(super) fn adapted_modules(&self) -> Result<Modules> {
+        let mut modules = Modules::new();
+        for (key, a) in &self.numbers {
+            let Some((module, b)) = module_of_a(key) else {
+                continue;
+            };
+            let b_shape = self.shape(&b);
+            let b_shape = b_shape.ok_or_else(|| self.missing(&b, "floating point numbers"))?;
+            let ([_, n], [m, _]) = (a.shape(), b_shape) else {
+                return Err(self.error(format!("{key}: expected factors of two axes")));
+            };
+            modules.insert(module.to_owned(), (*m, *n));
+        }
+        Ok(modules)
+    }
+
+    /// The modules that have a matrix of their size under `prefix`, module, `suffix`.
+    pub(super) fn modules_of(&self, prefix: &str, suffix: &str) -> Modules {
+        let matrices = self.numbers.iter().filter_map(|(key, value)| {
+            let module = key.strip_prefix(prefix)?.strip_suffix(suffix)?;
+            let &[m, n] = value.shape() else {
+                return None;
+            };
+            Some((module.to_owned(), (m, n)))
+        });
+        matrices.collect()
     }
 
     pub(super) fn take(&mut self, key: &str) -> Result<Tensor<f64>> {
@@ -99,6 +122,20 @@ impl Reference {
     /// A value to calculate with.
     pub(super) fn take_as<T: Scalar>(&mut self, key: &str) -> Result<Tensor<T>> {
         Ok(self.take(key)?.mapv(T::from_f64).into_shared())
+    }
+
+    /// A value to calculate with that must have a shape.
+    pub(super) fn take_shaped<T: Scalar>(
+        &mut self,
+        key: &str,
+        shape: &[usize],
+    ) -> Result<Tensor<T>> {
+        let value = self.take_as(key)?;
+        if value.shape() == shape {
+            return Ok(value);
+        }
+        let found = value.shape();
+        Err(self.error(format!("{key}: expected shape {shape:?}, found {found:?}")))
     }
 
     pub(super) fn take_integers(&mut self, key: &str) -> Result<Integers> {
@@ -114,10 +151,21 @@ impl Reference {
         self.error(format!("{key}: expected {expected}, found {found}"))
     }
 
+    /// Whether the metadata say something of that name.
+    pub(super) fn says(&self, name: &str) -> bool {
+        self.metadata.contains_key(name)
+    }
+
+    /// What the metadata say under a name, if they say anything.
+    pub(super) fn said(&mut self, name: &str) -> Option<String> {
+        self.asked.insert(name.to_owned());
+        self.metadata.get(name).cloned()
+    }
+
     /// A number of the file's metadata.
-    pub(super) fn setting(&self, name: &str) -> Result<f64> {
-        let text = self.metadata.get(name);
-        let number = text.and_then(|text| text.parse::<f64>().ok());
+    pub(super) fn setting(&mut self, name: &str) -> Result<f64> {
+        let text = self.said(name);
+        let number = text.as_ref().and_then(|text| text.parse::<f64>().ok());
         number.filter(|number| number.is_finite()).ok_or_else(|| {
             let found = text.map_or("nothing".to_owned(), |text| format!("{text:?}"));
             self.error(format!(
@@ -127,7 +175,7 @@ impl Reference {
     }
 
     /// A whole number of the file's metadata.
-    pub(super) fn count(&self, name: &str) -> Result<u32> {
+    pub(super) fn count(&mut self, name: &str) -> Result<u32> {
         let number = self.setting(name)?;
         let count = number as u32;
         if f64::from(count) == number {
@@ -137,12 +185,19 @@ impl Reference {
         Err(self.error(problem))
     }
 
-    /// Makes sure that every value has been taken.
+    /// Makes sure that every value has been taken, and every setting asked for.
     ///
     /// # Errors
     /// Naming those that nobody has taken.
     pub(super) fn finish(self) -> Result<()> {
         const NAMED: usize = 3;
+        let asked =
+            |name: &&String| self.asked.contains(*name) || FOR_PEOPLE.contains(&name.as_str());
+        if let Some(name) = self.metadata.keys().find(|name| !asked(name)) {
+            return Err(self.error(format!(
+                "expected only metadata that are used, found also {name}"
+            )));
+        }
         let left: Vec<&str> = self
             .numbers
             .keys()

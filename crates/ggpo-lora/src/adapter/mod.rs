@@ -276,7 +276,9 @@ impl<T: Scalar> Adapter<T> {
         let scaling = self.scaling();
         let joined = |axis, one: &Tensor<T>, other: ArrayViewD<'_, T>| {
             let joined = concatenate(Axis(axis), &[one.view(), other]);
-            joined.expect("factors of one layer").into_shared()
+            let joined = joined.expect("factors of one layer");
+            // Joined from columns, it has them one after the other.
+            joined.as_standard_layout().into_owned().into_shared()
         };
         if let Some(a) = alone.factor_mut(lora::A) {
             *a = joined(0, a, v.view());

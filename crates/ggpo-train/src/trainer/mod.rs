@@ -25,6 +25,7 @@ use ggpo_model::{
 };
 use ggpo_tensor::parallel::in_pool;
 use ggpo_tensor::{Scalar, Tensor};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 pub use layers::{GradientAudit, LayerGradients, Layers};
@@ -350,9 +351,9 @@ impl<T: Real> Trainer<T> {
             Some(perturbation) => (0..adapters.len())
                 .map(|layer| LayerPerturbation {
                     noise: perturbation.noise(layer, micro_batch),
-                    low_rank: perturbation.merged_move(layer).map(|by| {
-                        [&by.up, &by.down].map(|part| part.clone().into_dyn().into_shared())
-                    }),
+                    low_rank: perturbation
+                        .merged_move(layer)
+                        .map(|by| [&by.up, &by.down].map(row_major)),
                 })
                 .collect(),
         };
@@ -482,6 +483,13 @@ impl<T: Scalar> LayerGradients<T> {
                 .collect(),
         }
     }
+}
+
+/// A matrix as a tensor, whatever its layout: one joined from columns has them one after
+/// the other.
+fn row_major<T: Scalar>(matrix: &Array2<T>) -> Tensor<T> {
+    let rows = matrix.as_standard_layout().into_owned();
+    rows.into_dyn().into_shared()
 }
 
 /// Copies into what was kept before.

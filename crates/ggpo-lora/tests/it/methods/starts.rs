@@ -56,6 +56,21 @@ proptest! {
         }
     }
 
+    /// On W alone, as it is written to files, an adapter acts as on its own base.
+    #[test]
+    fn every_method_acts_alike_on_the_weight_alone(
+        seed: u64, m in 4_usize..10, n in 4_usize..10,
+    ) {
+        for method in methods() {
+            let layer = new_layer(&method, seed, m, n);
+            let weight = layer.weight.view();
+            let found = layer.adapter.on_weight_alone().merge(weight);
+            let (a, b) = (view2(&layer.acting.a), view2(&layer.acting.b));
+            let product = layer.acting.scaling * norm(&a.to_owned()) * norm(&b.to_owned());
+            agree(&found, &layer.adapter.merge(weight), norm(&layer.weight) + product)?;
+        }
+    }
+
     /// `W' = W + s (B A - B0 A0)`.
     #[test]
     fn the_product_of_the_start_is_taken_off(seed: u64, m in 4_usize..10, n in 4_usize..10) {
