@@ -199,6 +199,10 @@ fn every_method_learns_the_task() {
     for (index, method) in methods().into_iter().enumerate() {
         let mut config = world.classification(method);
         config.training.steps = 60;
+        if let Some(lora_plus) = &config.method.lora_plus {
+            // The rate of B, at which the others learn.
+            config.training.learning_rate /= lora_plus.lambda.sqrt();
+        }
         let result = finish(&config, &world.path(&format!("learn-{index}")));
         let accuracy = result.test.unwrap().classes.unwrap().accuracy;
         assert!(accuracy > 0.9, "method {index}: accuracy {accuracy}");

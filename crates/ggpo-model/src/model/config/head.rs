@@ -54,6 +54,9 @@ impl ConfigJson {
         match kind {
             Some(Kind::Tokens) => Ok(Head::Tokens),
             Some(Kind::Sequence) => self.sequence_head(),
+            None if !ARCHITECTURES.iter().any(|it| of_type(&it)) => {
+                Err(fields.wrong("model_type", "bert, gpt2, llama or t5"))
+            }
             None => {
                 let names: Vec<&str> = ARCHITECTURES
                     .iter()
