@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 
 use ggpo_tensor::{Scalar, Tensor, reduce};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
 /// Settings of [`AdamW`], with PyTorch's defaults but no weight decay.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamWConfig {
-    /// Decay of the running mean of the gradient.
+    /// AdamW's decay of the running mean of the gradient.
     pub beta1: f64,
-    /// Decay of the running mean of the squared gradient.
+    /// AdamW's decay of the running mean of the squared gradient.
     pub beta2: f64,
-    /// Added to the denominator.
+    /// AdamW's epsilon, which is added to the denominator.
     pub eps: f64,
-    /// Share of a parameter that is taken away per step and unit of learning
-    /// rate, apart from the gradient.
+    /// Decoupled weight decay: the share of a parameter that is taken away per step
+    /// and unit of learning rate.
     pub weight_decay: f64,
 }
 

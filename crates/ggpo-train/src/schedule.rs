@@ -2,22 +2,24 @@
 
 use std::f64::consts::PI;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
 /// The course of the learning rate: a warm-up, then the kind's course.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Schedule {
-    /// What follows the warm-up.
+    /// Course of the learning rate after the warm-up.
     pub kind: ScheduleKind,
-    /// Length of the warm-up.
+    /// Length of the warm-up: a whole number of steps, or with a decimal point a
+    /// share of all steps, rounded up.
     pub warmup: Warmup,
 }
 
 /// What follows the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
     /// The highest rate to the end.
@@ -31,7 +33,7 @@ pub enum ScheduleKind {
 
 /// Length of the warm-up: a whole number means steps, a number with a decimal
 /// point a share of all steps, rounded up.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Warmup {
     /// Number of steps.

@@ -11,7 +11,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, eval, fetch as fetching, generate, inspect, merge, predict, shell, train};
+use commands::{
+    bench, eval, fetch as fetching, generate, inspect, merge, methods, predict, shell, train,
+};
 
 #[derive(Parser)]
 #[command(
@@ -34,6 +36,8 @@ struct Arguments {
 enum Command {
     /// Fine-tune a model; writes one folder with the adapter.
     Train(Box<train::Train>),
+    /// List the methods, their formulas, sources and settings.
+    Methods(methods::Methods),
     /// Score a model on a file with answers.
     Eval(eval::Eval),
     /// Write labels and probabilities, numbers or texts for a file of texts.
@@ -70,6 +74,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
     ggpo_tensor::simd::requested()?;
     match command {
         Command::Train(train) => train.execute(),
+        Command::Methods(methods) => methods.execute(),
         Command::Eval(eval) => eval.execute(),
         Command::Predict(predict) => predict.execute(),
         Command::Generate(generate) => generate.execute(),

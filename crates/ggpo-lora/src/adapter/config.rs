@@ -34,12 +34,13 @@ pub struct LoraConfig {
     pub rank: usize,
     /// Numerator of the scaling.
     pub alpha: f64,
-    /// Rule that makes the scaling s from alpha and r.
+    /// Rule that makes the scaling s from alpha and the rank r.
     pub scaling: ScalingRule,
     /// Probability that an element of the adapter's input is dropped in training.
     pub dropout: f32,
     /// Modules that get an adapter.
     #[serde(skip_serializing_if = "Targets::is_all_linear")]
+    #[schemars(!skip_serializing_if)]
     pub targets: Targets,
 }
 

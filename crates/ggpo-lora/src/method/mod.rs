@@ -61,10 +61,10 @@ pub enum InitConfig {
 
 /// The settings of a method.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(!try_from)]
+#[schemars(default, !try_from)]
 #[serde(try_from = "written::Written")]
 pub struct MethodConfig {
-    /// What is trained beside the frozen weights.
+    /// What is trained: every weight, or adapters beside the frozen ones.
     pub adapter: AdapterKind,
     /// Shape of the adapters; unused by full fine-tuning.
     pub lora: LoraConfig,
@@ -73,6 +73,7 @@ pub struct MethodConfig {
     pub adalora: AdaLoraConfig,
     /// How the factors start.
     #[serde(skip_serializing_if = "is_default")]
+    #[schemars(!skip_serializing_if)]
     pub init: InitConfig,
     /// At which point near the weights gradients are taken.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,15 +14,15 @@ use crate::LoraError;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum PerturbationConfig {
-    /// Noise on the rows of the merged weights.
+    /// Noise on the rows of the merged weights: LoRA-GGPO.
     Ggpo(GgpoConfig),
-    /// SAM.
+    /// A move up the slope, for which a step has a second pass: SAM.
     Sam(SamConfig),
-    /// LoRA-MGPO.
+    /// A move along the momentum: LoRA-MGPO.
     Mgpo(MgpoConfig),
-    /// Momentum SAM.
+    /// A move down the optimiser's momentum: momentum SAM.
     Msam(MsamConfig),
-    /// EFlat-LoRA.
+    /// A move of B along the estimated gradient: EFlat-LoRA.
     Efm(EfmLoraConfig),
 }
 

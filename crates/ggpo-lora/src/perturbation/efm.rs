@@ -23,7 +23,7 @@ use crate::{AdaptedLayers, LayerView, LoraError, State};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EfmLoraConfig {
-    /// Radius of the move of a merged weight.
+    /// Radius of the move.
     pub rho: f64,
     /// Weight of the newest move in the running mean.
     pub b: f64,

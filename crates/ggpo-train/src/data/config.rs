@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Column, Columns, Format, Layout, Source};
@@ -22,10 +23,10 @@ mod checks;
 /// labels = ["negative", "positive"]
 /// columns = { text = "review", label = 3 }
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskConfig {
-    /// The kind of task.
+    /// What is learnt.
     pub kind: TaskKind,
     /// File of the training split: a table, or plain text for language
     /// modelling.
@@ -37,11 +38,12 @@ pub struct TaskConfig {
     /// Share of the training rows that is set aside, drawn by the seed, if there
     /// is no file of the validation split.
     #[serde(default = "one_tenth", skip_serializing_if = "is_one_tenth")]
+    #[schemars(!skip_serializing_if)]
     pub validation_share: f64,
     /// File of the split that is looked at once, at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
-    /// Longest sequence, in tokens; longer texts are cut, or split for language
+    /// Longest sequence, in tokens. Longer texts are cut, or split for language
     /// modelling.
     pub max_length: usize,
     /// The layout of the published files of a GLUE task.
@@ -51,7 +53,7 @@ pub struct TaskConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// Whether the first line names the columns, which it does unless this is
-    /// `false`; columns then have numbers only. Of no meaning for JSONL.
+    /// `false`. Columns then have numbers only. Of no meaning for JSONL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
     /// The columns, by name or number.
@@ -61,20 +63,21 @@ pub struct TaskConfig {
     /// that occur among the training rows, sorted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
-    /// The text that the model reads, with `{text}` (and `{pair}`) in place of
-    /// the row's own, for completion and text-to-text. Without it, the text
-    /// and, for completion, a line break.
+    /// The text that the model reads, with `{text}` and `{pair}` in place of the
+    /// row's own. For completion and text-to-text; without it, the text and, for
+    /// completion, a line break.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
     /// Leave out rows that cannot be used, rather than refuse the file.
     #[serde(default, skip_serializing_if = "is_false")]
+    #[schemars(!skip_serializing_if)]
     pub skip_bad_rows: bool,
-    /// What the best step is chosen by; without it, accuracy for a
+    /// What the best step is chosen by. Without it, accuracy for a
     /// classification (Matthews correlation with CoLA's layout), correlation for
     /// a regression, loss otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<Metric>,
-    /// Train on so many rows, drawn by the seed; without it, on all.
+    /// Number of training rows, drawn by the seed; without it, all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_rows: Option<usize>,
     /// Rows that scores are taken from, the first of each split; without it, all
@@ -83,11 +86,12 @@ pub struct TaskConfig {
     pub scored_rows: Option<ScoredRows>,
     /// Share of training rows whose label is replaced by a wrong one.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(!skip_serializing_if)]
     pub label_noise: f64,
 }
 
 /// How many rows scores are taken from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoredRows {
     /// Of the validation split.
@@ -125,7 +129,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// The kind of task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskKind {
     /// The class of a text or a pair of texts.

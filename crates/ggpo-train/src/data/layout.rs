@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::config::TaskKind;
@@ -12,7 +13,7 @@ use crate::metrics::Metric;
 use crate::{Error, Result};
 
 /// How the rows of a table are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Fields between tabs, one row per line, no quoting, as GLUE has it.
@@ -43,7 +44,7 @@ impl Format {
 }
 
 /// A column of a table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Column {
     /// By its number from 1, counted from the left.
@@ -75,11 +76,11 @@ impl From<usize> for Column {
 
 /// The columns that a task reads; those not given have the names of
 /// [`TaskKind::columns`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Columns {
-    /// The text, the prompt of a completion, or the source of a text-to-text
-    /// task.
+    /// Column of the text, the prompt of a completion or the source of a
+    /// text-to-text task, by name or number from 1.
     #[serde(
         default,
         alias = "prompt",
@@ -87,10 +88,10 @@ pub struct Columns {
         skip_serializing_if = "Option::is_none"
     )]
     pub text: Option<Column>,
-    /// The second text of a pair; without it, there is one text per row.
+    /// Column of the second text of a pair; without it, there is one text per row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<Column>,
-    /// The answer: a class, a number, or the text to be written.
+    /// Column of the answer: a class, a number, or the text to be written.
     #[serde(
         default,
         alias = "completion",
@@ -120,7 +121,7 @@ pub struct Source {
 }
 
 /// The published files of a GLUE task, as <https://gluebenchmark.com> has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
     /// `sentence label`.

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{accuracy, binary_f1, macro_f1, matthews, pearson, spearman};
@@ -44,7 +45,7 @@ pub struct RegressionScores {
 }
 
 /// What makes one state of a model better than another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Metric {
     /// Share of rows that were classified right.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::data::config::{ScoredRows, TaskConfig, TaskKind};
@@ -10,13 +11,13 @@ use crate::trainer::TrainerConfig;
 use crate::{Error, Result};
 
 /// A training run. Paths are relative to the folder the program runs in.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
-    /// The seed of everything random in the run.
+    /// Seed of everything random in the run.
     pub seed: u64,
-    /// Folder of the base model: `config.json`, `model.safetensors`,
-    /// `tokenizer.json`.
+    /// Folder of the base model, or a GGUF file. A folder holds `config.json`,
+    /// `model.safetensors` and `tokenizer.json`.
     pub model: PathBuf,
     /// What is learnt.
     pub task: TaskConfig,
@@ -30,9 +31,10 @@ pub struct RunConfig {
     /// Parts that a step's rows are split into, to save memory.
     #[serde(default = "one")]
     pub micro_batches: usize,
-    /// Steps between two looks at the validation split.
+    /// Steps between two evaluations on the validation split; without it, those of
+    /// one pass over the training rows.
     pub evaluate_every: u32,
-    /// Steps between two checkpoints.
+    /// Steps between two checkpoints; without it, they come with the evaluations.
     pub checkpoint_every: u32,
 }
 

@@ -26,6 +26,7 @@ use ggpo_model::{
 use ggpo_tensor::parallel::in_pool;
 use ggpo_tensor::{Scalar, Tensor};
 use ndarray::Array2;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use layers::{GradientAudit, LayerGradients, Layers};
@@ -38,12 +39,12 @@ use crate::schedule::Schedule;
 use crate::{Error, Result};
 
 /// Settings of the optimisation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainerConfig {
     /// Highest learning rate.
     pub learning_rate: f64,
-    /// Optimiser steps of the whole run.
+    /// Optimiser steps of the whole run; without it, those of the epochs.
     pub steps: u32,
     /// Course of the learning rate.
     #[serde(default)]

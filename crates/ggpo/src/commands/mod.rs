@@ -6,6 +6,7 @@ pub(crate) mod fetch;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod merge;
+pub(crate) mod methods;
 pub(crate) mod predict;
 pub(crate) mod shell;
 pub(crate) mod train;

@@ -1,15 +1,17 @@
 //! The options against the settings they stand for.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 
-use clap::{Args, Command};
-use ggpo_lora::GgpoConfig;
+use ggpo_lora::adapter::adalora::AdaLoraConfig;
+use ggpo_lora::lora_plus::LoraPlusConfig;
+use ggpo_lora::perturbation::{EfmLoraConfig, MgpoConfig, MsamConfig, SamConfig};
+use ggpo_lora::{GgpoConfig, LoraGaConfig};
 use ggpo_train::data::TaskConfig;
 use ggpo_train::data::layout::Columns;
-use ggpo_train::method::{LoraSettings, MethodConfig};
+use ggpo_train::method::MethodConfig;
 use ggpo_train::optimizer::AdamWConfig;
-use ggpo_train::run::{Corpora, DEFAULT_EPOCHS, RunConfig};
+use ggpo_train::run::{Corpora, RunConfig};
 use ggpo_train::schedule::Schedule;
 use ggpo_train::trainer::TrainerConfig;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
@@ -69,139 +71,405 @@ fn fields<T: DeserializeOwned>(path: &str) -> Vec<String> {
     fields.iter().map(at).collect()
 }
 
-/// Paths of all settings of a run that are no tables of settings themselves.
-fn settings() -> Vec<String> {
+/// Paths of all settings of a run, heard from the structures that read them.
+fn heard() -> BTreeSet<String> {
     let mut all = fields::<RunConfig>("");
     all.extend(fields::<TaskConfig>("task."));
     all.extend(fields::<Columns>("task.columns."));
     all.extend(fields::<MethodConfig>("method."));
-    all.extend(fields::<LoraSettings>("method.lora."));
+    all.extend(fields::<LoraConfig>("method.lora."));
+    all.extend(fields::<AdaLoraConfig>("method.adalora."));
+    all.extend(fields::<LoraGaConfig>("method.init."));
     all.extend(fields::<GgpoConfig>("method.perturbation."));
+    all.extend(fields::<SamConfig>("method.perturbation."));
+    all.extend(fields::<MgpoConfig>("method.perturbation."));
+    all.extend(fields::<MsamConfig>("method.perturbation."));
+    all.extend(fields::<EfmLoraConfig>("method.perturbation."));
+    all.extend(fields::<LoraPlusConfig>("method.lora_plus."));
     all.extend(fields::<TrainerConfig>("training."));
     all.extend(fields::<Schedule>("training.schedule."));
     all.extend(fields::<AdamWConfig>("training.adamw."));
-    let tables: Vec<String> = all.iter().map(|path| format!("{path}.")).collect();
-    let is_table = |table: &String| all.iter().any(|path| path.starts_with(table.as_str()));
-    let tables: Vec<String> = tables.into_iter().filter(is_table).collect();
-    all.retain(|path| !tables.contains(&format!("{path}.")));
-    // What `--method` sets, and what only experiments have.
-    all.retain(|path| path != "method.adaptation" && path != "task.scored_rows");
-    // Another name of the same column.
-    let aliases = ["prompt", "source", "completion", "target"];
-    all.retain(|path| {
-        !aliases
+    let all: BTreeSet<String> = all.into_iter().collect();
+    let is_table = |path: &String| {
+        let table = format!("{path}.");
+        let chooses_a_kind = OF_KINDS.contains(&path.as_str());
+        !chooses_a_kind && all.iter().any(|path| path.starts_with(&table))
+    };
+    // What `--method` says, what only experiments have, and other names of the same.
+    let left_out = ["method.name", "method.adaptation", "task.scored_rows"];
+    let aliases =
+        ["prompt", "source", "completion", "target"].map(|alias| format!("columns.{alias}"));
+    let is_left_out = |path: &String| {
+        left_out.contains(&path.as_str()) || aliases.iter().any(|alias| path.ends_with(alias))
+    };
+    let settings = all
+        .iter()
+        .filter(|path| !is_table(path) && !is_left_out(path));
+    settings.cloned().collect()
+}
+
+#[test]
+fn every_setting_has_an_option_and_every_option_a_setting() {
+    let mut settings = heard();
+    settings.insert("epochs".to_owned());
+    let options = super::settings().iter().map(|setting| setting.path.clone());
+    assert_eq!(options.collect::<BTreeSet<_>>(), settings);
+}
+
+#[test]
+fn names_are_those_of_the_settings_but_for_the_exceptions() {
+    let mut known = BTreeSet::new();
+    for setting in super::settings() {
+        assert!(known.insert(&setting.option), "--{} twice", setting.option);
+        let last = setting.path.rsplit('.').next().unwrap().replace('_', "-");
+        let renamed = names::RENAMED.iter().any(|name| name.path == setting.path);
+        let prefixed = names::PREFIXED
             .iter()
-            .any(|alias| path.ends_with(&format!("columns.{alias}")))
-    });
-    all
-}
-
-/// Options with another name than the last part of their setting's path, which
-/// says too little or is taken.
-const RENAMED: [(&str, &str); 10] = [
-    ("lora-dropout", "method.lora.dropout"),
-    ("sigma-schedule", "method.perturbation.schedule"),
-    ("truncate-noise", "method.perturbation.noise"),
-    (
-        "noise-per-micro-batch",
-        "method.perturbation.per_micro_batch",
-    ),
-    ("schedule", "training.schedule.kind"),
-    ("adam-beta1", "training.adamw.beta1"),
-    ("adam-beta2", "training.adamw.beta2"),
-    ("adam-eps", "training.adamw.eps"),
-    ("task", "task.kind"),
-    ("no-header", "task.header"),
-];
-
-/// What the help of an option says in its last brackets: the path of the setting
-/// and, in words or as it is written in TOML, its default.
-fn stands_for(help: &str) -> (String, Option<String>) {
-    let (_, brackets) = help.rsplit_once('(').expect("a path in brackets");
-    let said = brackets.strip_suffix(')').expect("brackets at the end");
-    match said.split_once("; ") {
-        Some((path, default)) => (path.to_owned(), Some(default.to_owned())),
-        None => (said.to_owned(), None),
+            .any(|(table, _)| setting.path.starts_with(table));
+        assert!(renamed || prefixed || setting.option == last, "{setting:?}");
+        assert!(!setting.meanings[0].about.is_empty(), "{}", setting.path);
     }
-}
-
-/// Options by the path of their setting, with the default that their help names.
-fn options() -> BTreeMap<String, (String, Option<String>)> {
-    let command = RunOptions::augment_args(Command::new("train"));
-    let options = command.get_arguments().map(|option| {
-        let name = option.get_long().expect("a long option").to_owned();
-        let help = option.get_help().expect("a help text").to_string();
-        let (path, default) = stands_for(&help);
-        (path, (name, default))
-    });
-    options.collect()
-}
-
-#[test]
-fn every_setting_has_an_option_of_its_name() {
-    let (options, settings) = (options(), settings());
-    for path in &settings {
-        let (name, _) = options
-            .get(path)
-            .unwrap_or_else(|| panic!("no option for {path}"));
-        let last = path.rsplit('.').next().expect("a name").replace('_', "-");
-        let renamed = RENAMED.contains(&(name.as_str(), path.as_str()));
-        assert!(*name == last || renamed, "--{name} stands for {path}");
-    }
-    // And no option for what is no setting.
-    let known = |path: &String| settings.contains(path) || path == "method" || path == "epochs";
-    for (path, (name, _)) in &options {
-        assert!(known(path), "--{name} stands for {path}");
-    }
-}
-
-#[test]
-fn the_help_names_the_defaults_of_the_settings() {
-    let mut description = Description::default();
-    let counted = ["training.steps", "evaluate_every", "checkpoint_every"];
-    for path in counted {
-        description.set(path, 1).unwrap();
-    }
-    description.set("model", "base").unwrap();
-    description.set("task.train", "train.tsv").unwrap();
-    let noise = Value::Table(toml::Table::new());
-    description.set("method.perturbation", noise).unwrap();
-    let config = description.complete(&Corpora::default()).unwrap();
-    let defaults = Description::of(&config);
-    // Defaults that are left out where they hold.
-    let left_out = [
-        (
-            "task.validation_share",
-            Value::Float(config.task.validation_share),
-        ),
-        ("task.label_noise", Value::Float(config.task.label_noise)),
-        ("epochs", Value::Integer(DEFAULT_EPOCHS.into())),
-    ];
-    let left_out = BTreeMap::from(left_out);
-    for (path, (name, said)) in options() {
-        // A method is named, and what it sets is not one value.
-        if counted.contains(&path.as_str()) || path == "method" {
-            continue;
-        }
-        let default = defaults.get(&path).or_else(|| left_out.get(path.as_str()));
-        let right = match (default, &said) {
-            (Some(Value::String(text)), Some(said)) => text == said || path == "model",
-            (Some(Value::Integer(number)), Some(said)) => said.parse() == Ok(*number),
-            (Some(Value::Float(number)), Some(said)) => {
-                // A number in single precision is not that of its digits.
-                said.parse()
-                    .is_ok_and(|said: f64| said as f32 == *number as f32)
-            }
-            // A switch is off, and these are required.
-            (Some(Value::Boolean(on)), None) => !on,
-            (Some(_), None) => path == "model" || path == "task.train",
-            (None, Some(said)) => said.parse::<f64>().is_err(),
-            (None, None) => true,
-            (Some(_), Some(_)) => false,
-        };
+    let is_there = |path: &str| {
+        let mut settings = super::settings().iter();
+        settings.any(|setting| match path.ends_with('.') {
+            true => setting.path.starts_with(path),
+            false => setting.path == path,
+        })
+    };
+    let renamed = names::RENAMED.iter().map(|name| name.path);
+    let prefixed = names::PREFIXED.iter().map(|(table, _)| *table);
+    for path in renamed.chain(prefixed).chain(names::FIRST).chain(FORM) {
         assert!(
-            right,
-            "--{name}: the default of {path} is {default:?}, not {said:?}"
+            is_there(path),
+            "an exception for {path}, which is no setting"
         );
     }
+    assert!(names::NO_OPTIONS.iter().all(|path| !is_there(path)));
+}
+
+/// The command line of `ggpo train`, as far as it is about settings.
+fn parse(arguments: &[&str]) -> std::result::Result<RunOptions, clap::Error> {
+    let command = RunOptions::augment_args(Command::new("train").no_binary_name(true));
+    RunOptions::from_arg_matches(&command.try_get_matches_from(arguments)?)
+}
+
+/// A description as a file has it.
+fn described(text: &str) -> Description {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.toml");
+    std::fs::write(&file, text).unwrap();
+    Description::read(&file).unwrap()
+}
+
+/// A description with options put in.
+fn with(text: &str, arguments: &str) -> Result<Description> {
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let options = parse(&arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+    let mut description = described(text);
+    options.apply(&mut description)?;
+    Ok(description)
+}
+
+fn method_with(text: &str, arguments: &str) -> MethodConfig {
+    let method = with(text, arguments).and_then(|description| description.method());
+    method.unwrap_or_else(|error| panic!("{arguments}: {error}"))
+}
+
+/// All options of the version before methods had parts: an option, and the setting
+/// that it makes.
+const BEFORE: &str = r#"
+--model base                    model = "base"
+--seed 3                        seed = 3
+--rank 4                        method.lora.rank = 4
+--alpha 8                       method.lora.alpha = 8.0
+--scaling rslora                method.lora.scaling = "rslora"
+--lora-dropout 0.1              method.lora.dropout = 0.1
+--targets query,value           method.lora.targets = ["query", "value"]
+--targets .*query               method.lora.targets = ".*query"
+--sigma 0.05                    method.perturbation.sigma = 0.05
+--beta 0.5                      method.perturbation.beta = 0.5
+--gradient exact                method.perturbation.gradient = "exact"
+--sigma-schedule cosine_ramp    method.perturbation.schedule = "cosine_ramp"
+--refresh-every 4               method.perturbation.refresh_every = 4
+--truncate-noise 2              method.perturbation.noise = { truncated = 2.0 }
+--form sd_scripts               method.perturbation.form = "sd_scripts"
+--spread isotropic              method.perturbation.spread = "isotropic"
+--noise-per-micro-batch         method.perturbation.per_micro_batch = true
+--learning-rate 1e-3            training.learning_rate = 0.001
+--lr 1e-3                       training.learning_rate = 0.001
+--epochs 2                      epochs = 2
+--steps 20                      training.steps = 20
+--batch-size 8                  batch_size = 8
+--micro-batches 2               micro_batches = 2
+--schedule cosine               training.schedule.kind = "cosine"
+--warmup 10                     training.schedule.warmup = 10
+--warmup 0.1                    training.schedule.warmup = 0.1
+--clip 1                        training.clip = 1.0
+--weight-decay 0.01             training.adamw.weight_decay = 0.01
+--adam-beta1 0.8                training.adamw.beta1 = 0.8
+--adam-beta2 0.99               training.adamw.beta2 = 0.99
+--adam-eps 1e-6                 training.adamw.eps = 1e-6
+--evaluate-every 5              evaluate_every = 5
+--checkpoint-every 5            checkpoint_every = 5
+--task regression               task.kind = "regression"
+--layout cola                   task.layout = "cola"
+--format csv                    task.format = "csv"
+--no-header                     task.header = false
+--text review                   task.columns.text = "review"
+--pair 2                        task.columns.pair = 2
+--label 3                       task.columns.label = 3
+--labels cold,warm              task.labels = ["cold", "warm"]
+--template {text}:              task.template = "{text}:"
+--max-length 64                 task.max_length = 64
+--skip-bad-rows                 task.skip_bad_rows = true
+--train a.tsv                   task.train = "a.tsv"
+--validation b.tsv              task.validation = "b.tsv"
+--validation-share 0.2          task.validation_share = 0.2
+--test c.tsv                    task.test = "c.tsv"
+--metric f1                     task.metric = "f1"
+--train-rows 100                task.train_rows = 100
+--label-noise 0.1               task.label_noise = 0.1
+"#;
+
+#[test]
+fn options_of_before_say_the_same() {
+    for line in BEFORE.lines().filter(|line| !line.is_empty()) {
+        let (option, setting) = line.split_at(32);
+        assert_eq!(with("", option).unwrap(), described(setting), "{option}");
+    }
+    for method in ["full", "lora", "ggpo", "flat-lora", "random-noise"] {
+        let description = with("", &format!("--method {method}")).unwrap();
+        assert_eq!(
+            description,
+            described(&format!("method.name = \"{method}\""))
+        );
+    }
+}
+
+/// Settings that say nothing unless they are set.
+const WITHOUT_DEFAULT: [&str; 17] = [
+    "checkpoint_every",
+    "evaluate_every",
+    "model",
+    "task.columns.label",
+    "task.columns.pair",
+    "task.columns.text",
+    "task.format",
+    "task.header",
+    "task.labels",
+    "task.layout",
+    "task.metric",
+    "task.template",
+    "task.test",
+    "task.train",
+    "task.train_rows",
+    "task.validation",
+    "training.steps",
+];
+
+#[test]
+fn a_default_changes_nothing() {
+    let complete = |changes: &[(&str, Value)]| {
+        let mut description = Description::default();
+        for (path, value) in [("model", "base"), ("task.train", "train.tsv")] {
+            description.set(path, value).unwrap();
+        }
+        for path in ["training.steps", "evaluate_every", "checkpoint_every"] {
+            description.set(path, 1).unwrap();
+        }
+        for (path, value) in changes {
+            description.set(path, value.clone()).unwrap();
+        }
+        description.complete(&Corpora::default()).unwrap()
+    };
+    let mut without = BTreeSet::new();
+    for setting in super::settings() {
+        for meaning in &setting.meanings {
+            let Some(default) = &meaning.default else {
+                without.insert(setting.path.as_str());
+                continue;
+            };
+            let mut changes = Vec::new();
+            let part = format!("{}.kind", setting.part());
+            if let Some(kind) = &meaning.kind {
+                changes.push((part.as_str(), Value::from(kind.as_str())));
+            } else if setting.part() == "method.lora_plus" {
+                changes.push(("method.lora_plus", Table::new().into()));
+            } else if setting.path == "epochs" {
+                // Of no meaning where the steps are given.
+                assert_eq!(default.as_integer(), Some(3));
+                continue;
+            }
+            let unset = complete(&changes);
+            changes.push((&setting.path, default.clone()));
+            assert_eq!(complete(&changes), unset, "{} = {default}", setting.path);
+        }
+    }
+    without.remove("training.clip");
+    assert_eq!(without, BTreeSet::from(WITHOUT_DEFAULT));
+}
+
+/// The help of an option, short and long.
+fn help(option: &str) -> [String; 2] {
+    let command = RunOptions::augment_args(Command::new("train"));
+    let mut options = command.get_arguments();
+    let option = options
+        .find(|known| known.get_long() == Some(option))
+        .unwrap();
+    [option.get_help(), option.get_long_help()].map(|help| help.unwrap().to_string())
+}
+
+#[test]
+fn the_help_names_kinds_and_defaults() {
+    let cases = [
+        ("rank", "Rank r: rows of A and columns of B [default: 8]"),
+        ("learning-rate", "Highest learning rate [default: 2e-4]"),
+        (
+            "rho",
+            "Radius of the move (sam, mgpo, msam, efm) [default: 0.05, msam: 0.3]",
+        ),
+        (
+            "beta",
+            "Weight of the squared gradient norm (ggpo) [default: 0.01]; decay of the mean \
+             gradient norm (mgpo) [default: 0.9]",
+        ),
+        (
+            "lora-ga-gamma",
+            "The paper's gamma: the factors are divided by its root (lora_ga) [default: 16]",
+        ),
+    ];
+    for (option, expected) in cases {
+        assert_eq!(help(option)[0], expected);
+    }
+    let long = &help("rank")[1];
+    assert!(long.ends_with("In a file: method.lora.rank"), "{long}");
+    for setting in super::settings() {
+        let [short, _] = help(&setting.option);
+        assert!(short.len() <= 160, "--{}: {short}", setting.option);
+    }
+}
+
+#[test]
+fn values_of_another_type_are_wrong_usage() {
+    let wrong = [
+        "--rank=many",
+        "--rank=-1",
+        "--rank=1.5",
+        "--rho=x",
+        "--scaling=full",
+        "--sign=up",
+        "--warmup=soon",
+        "--truncate-noise=far",
+        "--refresh-every=5000000000",
+        "--perturbation=magic",
+        "--adapter=",
+        "--method=magic",
+        "--seed=-1",
+        "--noise-per-micro-batch=yes",
+        "--gradient=W",
+    ];
+    for argument in wrong {
+        let error = parse(&[argument]).expect_err(argument);
+        assert_eq!(error.exit_code(), 2, "{argument}");
+    }
+    assert!(parse(&["--epochs=2", "--steps=3"]).is_err());
+}
+
+#[test]
+fn a_name_replaces_a_method_but_not_the_shape_of_its_adapters() {
+    let before = "[method]\nadaptation = \"lora\"\nlora = { rank = 4, targets = [\"query\"] }\n\
+        perturbation = { sigma = 0.1 }\n";
+    let shape = method_with(before, "").lora;
+    assert_eq!(shape.rank, 4);
+    for method in METHODS {
+        let replaced = method_with(before, &format!("--method {}", method.name));
+        let expected = MethodConfig {
+            lora: LoraConfig {
+                scaling: method.config().lora.scaling,
+                ..shape.clone()
+            },
+            ..method.config()
+        };
+        assert_eq!(replaced, expected, "{}", method.name);
+    }
+    // The scaling that a method has by its name goes before that of the file.
+    let before = "[method]\nlora = { rank = 4, scaling = \"lora\" }\n";
+    let replaced = method_with(before, "--method rslora");
+    assert_eq!(
+        replaced.lora.scaling,
+        method("rslora").unwrap().config().lora.scaling
+    );
+}
+
+#[test]
+fn parts_are_put_together() {
+    let of = |arguments: &str| method_with("", arguments);
+    let dora_sam = of("--method dora --perturbation sam --rho 0.1");
+    let sam = SamConfig {
+        rho: 0.1,
+        ..SamConfig::default()
+    };
+    let expected = MethodConfig {
+        perturbation: Some(ggpo_lora::PerturbationConfig::Sam(sam)),
+        ..method("dora").unwrap().config()
+    };
+    assert_eq!(dora_sam, expected);
+    let flat = of("--method flat-lora");
+    assert_eq!(
+        of("--method flat-lora --perturbation none"),
+        of("--method lora")
+    );
+    assert_eq!(of("--method flat-lora --sigma 0.05"), flat);
+    let config = of("--init lora_ga --lora-ga-gamma 4 --lora-plus-lambda 8");
+    assert_eq!(config.gradient_rows(), Some(8));
+    assert_eq!(config.lora_plus, Some(LoraPlusConfig { lambda: 8.0 }));
+    // Of a file, by word or by table.
+    for file in [
+        "perturbation = \"mgpo\"",
+        "perturbation = { kind = \"mgpo\" }",
+        "name = \"mgpo\"",
+    ] {
+        let mgpo = method_with(&format!("[method]\n{file}"), "--mu 0.5");
+        assert_eq!(mgpo, of("--perturbation mgpo --mu 0.5"), "{file}");
+    }
+    let replaced = method_with("[method]\nadaptation = \"lora\"", "--adapter dora");
+    assert_eq!(replaced, method("dora").unwrap().config());
+}
+
+#[test]
+fn a_setting_that_the_kind_of_its_part_does_not_have_is_refused() {
+    let cases = [
+        (
+            "--method ggpo --rho 0.1",
+            "--rho: expected --perturbation sam, mgpo, msam or efm, found ggpo",
+        ),
+        (
+            "--rho 0.1",
+            "--rho: expected --perturbation sam, mgpo, msam or efm, found none",
+        ),
+        (
+            "--method sam --sigma 0.1",
+            "--sigma: expected --perturbation ggpo, found sam",
+        ),
+        (
+            "--perturbation none --sigma 0.1",
+            "--sigma: expected --perturbation ggpo, found none",
+        ),
+        (
+            "--lora-ga-gamma 4",
+            "--lora-ga-gamma: expected --init lora_ga, found kaiming",
+        ),
+        (
+            "--adalora-t-init 4",
+            "--adalora-t-init: expected --adapter adalora, found lora",
+        ),
+    ];
+    for (arguments, sentence) in cases {
+        assert_eq!(with("", arguments).unwrap_err().to_string(), sentence);
+    }
+    // As files of before, in which there was but one perturbation.
+    assert_eq!(
+        method_with("", "--sigma 0.03"),
+        method("ggpo").unwrap().config()
+    );
 }

@@ -7,6 +7,7 @@
 mod common;
 mod fetch;
 mod levels;
+mod methods;
 mod program;
 mod refusals;
 mod runner;

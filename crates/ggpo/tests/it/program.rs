@@ -5,8 +5,9 @@ use crate::runner::{json, refused, run, succeeds};
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_tensor::simd::{Level, level};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "train",
+    "methods",
     "eval",
     "predict",
     "generate",
@@ -464,7 +465,7 @@ fn adapters_are_trained_on_a_gguf_file() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let sentence = refused(&world, &arguments);
     assert!(
-        sentence.contains("adaptation") && sentence.contains("quantised"),
+        sentence.contains("method.adapter") && sentence.contains("quantised"),
         "{sentence}"
     );
 }
