@@ -498,7 +498,8 @@ fn sum_of_products<T: Scalar>(
         (Some([u1, v1]), Some([u2, v2])) => {
             let join = |axis, parts: [&Tensor<T>; 2]| {
                 let joined = concatenate(Axis(axis), &parts.map(|part| part.view()));
-                joined.expect("products of one shape").into_shared()
+                let joined = joined.expect("products of one shape");
+                tensor(joined.shape(), joined.iter().copied().collect())
             };
             Some([join(1, [&u1, &u2]), join(0, [&v1, &v2])])
         }
