@@ -110,6 +110,8 @@ impl Assembled {
                 return Err(Error::file(&path, problem));
             }
         }
+        let weight = |module: &str| self.parameters.weight(&format!("{module}.weight"));
+        let adapter = adapter.on_bases(weight)?;
         self.replace(&path, adapter.saved_modules)?;
         self.adapters = adapter.adapters;
         Ok(())

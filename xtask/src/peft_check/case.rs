@@ -65,13 +65,19 @@ impl Inputs {
     }
 }
 
-/// A batch and our logits.
+/// A batch, and our logits if they are known.
 pub(super) struct Case {
     pub(super) inputs: Inputs,
-    pub(super) logits: Tensor<f32>,
+    pub(super) logits: Option<Tensor<f32>>,
 }
 
 impl Case {
+    /// A batch alone.
+    pub(super) fn of(inputs: Inputs) -> Self {
+        let logits = None;
+        Case { inputs, logits }
+    }
+
     /// Writes a safetensors file.
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         let batch = &self.inputs.batch;
@@ -89,9 +95,10 @@ impl Case {
             let ids = integers(&decoder.ids);
             tensors.push(("decoder_input_ids", Dtype::I64, decoder.shape.to_vec(), ids));
         }
-        let logits = flat(&self.logits).iter();
-        let logits = logits.flat_map(|x| x.to_le_bytes()).collect();
-        tensors.push(("logits", Dtype::F32, self.logits.shape().to_vec(), logits));
+        if let Some(logits) = &self.logits {
+            let bytes = flat(logits).iter().flat_map(|x| x.to_le_bytes()).collect();
+            tensors.push(("logits", Dtype::F32, logits.shape().to_vec(), bytes));
+        }
         let views: Vec<_> = tensors
             .iter()
             .map(|(name, dtype, shape, bytes)| {

@@ -1,6 +1,8 @@
 //! Our adapters in PEFT, and our training beside PyTorch's.
 
 mod case;
+mod ours;
+mod theirs;
 mod trajectory;
 
 use std::path::{Path, PathBuf};
@@ -8,7 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_model::weights::load;
-use ggpo_model::{Head, Model};
+use ggpo_model::{Head, Model, Parameters};
+use ggpo_tensor::Tensor;
 
 use crate::python::Python;
 use case::{Case, Inputs};
@@ -41,25 +44,63 @@ pub(crate) fn check(arguments: &Arguments) -> Result<()> {
     if let Some(run) = &arguments.run {
         return trajectory::check(&python, run, arguments.steps);
     }
-    let pairs = match (&arguments.adapter, &arguments.model) {
-        (Some(adapter), Some(model)) => vec![(adapter.clone(), model.clone())],
-        _ => fixtures()?,
-    };
-    let mut differ = 0;
-    for (adapter, model) in &pairs {
+    let work = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let mut outcome = Outcome::default();
+    if let (Some(adapter), Some(model)) = (&arguments.adapter, &arguments.model) {
+        let name = adapter.display().to_string();
+        outcome.note(&name, check_adapter(&python, adapter, model));
+        return outcome.finish();
+    }
+    for (adapter, model) in fixtures()? {
         let name = adapter.parent().and_then(Path::file_name);
         let name = name.map_or_else(Default::default, |name| name.to_string_lossy());
-        match check_adapter(&python, adapter, model) {
+        outcome.note(&name, check_adapter(&python, &adapter, &model));
+    }
+    for method in ours::METHODS {
+        let checked = ours::train(method, &work.path().join(method))
+            .and_then(|(adapter, model)| check_adapter(&python, &adapter, &model));
+        outcome.note(&format!("trained here, {method}"), checked);
+    }
+    for kind in theirs::KINDS {
+        let name = format!("trained in PEFT, {kind}");
+        match theirs::check(&python, kind, work.path()) {
+            Ok((line, adapter)) => {
+                outcome.note(&name, Ok(line));
+                let again = check_adapter(&python, &adapter, theirs::base());
+                outcome.note(&format!("{name}, written again"), again);
+            }
+            Err(error) => outcome.note(&name, Err(error)),
+        }
+    }
+    let refused = theirs::check_refusal(&python, work.path());
+    outcome.note("trained in PEFT, to be refused", refused);
+    outcome.finish()
+}
+
+/// How many checks there were, and how many failed.
+#[derive(Default)]
+struct Outcome {
+    checks: usize,
+    failures: usize,
+}
+
+impl Outcome {
+    fn note(&mut self, name: &str, checked: Result<String>) {
+        self.checks += 1;
+        match checked {
             Ok(line) => println!("{name}: {line}"),
             Err(error) => {
-                eprintln!("{name}: {error}");
-                differ += 1;
+                eprintln!("{name}: failed: {error:#}");
+                self.failures += 1;
             }
         }
     }
-    match differ {
-        0 => Ok(()),
-        _ => bail!("{differ} of {} adapters differ in PEFT", pairs.len()),
+
+    fn finish(self) -> Result<()> {
+        match self.failures {
+            0 => Ok(()),
+            failures => bail!("{failures} of {} checks failed", self.checks),
+        }
     }
 }
 
@@ -81,16 +122,9 @@ fn fixtures() -> Result<Vec<(PathBuf, PathBuf)>> {
 /// those that PEFT gets with what was written.
 fn check_adapter(python: &Python, adapter: &Path, folder: &Path) -> Result<String> {
     let adapter = PeftAdapter::<f32>::read(adapter)?;
-    let model = Model::read(folder, head(&adapter)?)?;
-    let mut parameters = load::<f32>(folder, &model)?.parameters;
-    parameters.extend(adapter.saved_modules.clone());
-    for spec in model.specification() {
-        if !parameters.contains_key(&spec.name) {
-            bail!("{} is neither in the model nor in the adapter", spec.name);
-        }
-    }
-    let inputs = Inputs::new(&model, adapter.config.task_type.as_deref());
-    let logits = model.evaluate(&parameters, &adapter.adapters, &inputs.batch);
+    let adapted = adapted(&adapter, folder)?;
+    let inputs = Inputs::new(&adapted.model, adapter.config.task_type.as_deref());
+    let logits = Some(logits(adapter.clone(), &adapted, &inputs)?);
 
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;
     let written = work.path().join("adapter");
@@ -100,6 +134,30 @@ fn check_adapter(python: &Python, adapter: &Path, folder: &Path) -> Result<Strin
     python.run("load_in_peft.py", |command| {
         command.arg(&written).arg(folder).arg("--case").arg(&case);
     })
+}
+
+/// A base model, with what was trained as a whole beside an adapter.
+struct Adapted {
+    model: Model,
+    parameters: Parameters<f32>,
+}
+
+fn adapted(adapter: &PeftAdapter<f32>, folder: &Path) -> Result<Adapted> {
+    let model = Model::read(folder, head(adapter)?)?;
+    let mut parameters = load::<f32>(folder, &model)?.parameters;
+    parameters.extend(adapter.saved_modules.clone());
+    for spec in model.specification() {
+        if !parameters.contains_key(&spec.name) {
+            bail!("{} is neither in the model nor in the adapter", spec.name);
+        }
+    }
+    Ok(Adapted { model, parameters })
+}
+
+fn logits(adapter: PeftAdapter<f32>, on: &Adapted, inputs: &Inputs) -> Result<Tensor<f32>> {
+    let weight = |module: &str| on.parameters.weight(&format!("{module}.weight"));
+    let adapters = adapter.on_bases(weight)?.adapters;
+    Ok(on.model.evaluate(&on.parameters, &adapters, &inputs.batch))
 }
 
 /// The head that the adapter was trained with.

@@ -9,9 +9,10 @@ use std::sync::OnceLock;
 use ggpo_tensor::{Scalar, Tensor, tensor, view2};
 
 use super::lora::{A, B, Lora};
-use super::{Acting, ActingGradients, AdapterForm, Base, Magnitude, merged_norms};
+use super::{Acting, ActingGradients, Adapter, AdapterForm, Base, Magnitude, merged_norms};
 use crate::LayerView;
 use crate::norms::row_norms_squared;
+use crate::peft::{PeftForm, Side};
 
 /// The name of m.
 pub const MAGNITUDE: &str = "lora_magnitude_vector";
@@ -58,7 +59,30 @@ impl<T: Scalar> Dora<T> {
     }
 }
 
+/// The form in PEFT's files.
+pub const PEFT: PeftForm = PeftForm {
+    title: "DoRA",
+    peft_type: "LORA",
+    use_dora: true,
+    budget: false,
+    factors: &[
+        (A, &[Side::Rank, Side::Inputs]),
+        (B, &[Side::Outputs, Side::Rank]),
+        (MAGNITUDE, &[Side::Outputs]),
+    ],
+};
+
+/// An adapter of A, B and m.
+pub(crate) fn of_factors<T: Scalar>(factors: Vec<Tensor<T>>, scaling: T) -> Adapter<T> {
+    let [a, b, magnitude] = factors.try_into().expect("the factors of the form");
+    Adapter::new(Dora::with_magnitude(Lora { a, b, scaling }, magnitude))
+}
+
 impl<T: Scalar> AdapterForm<T> for Dora<T> {
+    fn peft(&self) -> &'static PeftForm {
+        &PEFT
+    }
+
     fn factors(&self) -> Vec<(&'static str, &Tensor<T>)> {
         let Lora { a, b, .. } = &self.lora;
         vec![(A, a), (B, b), (MAGNITUDE, &self.magnitude)]

@@ -5,6 +5,7 @@ use ggpo_tensor::{Scalar, Tensor, tensor};
 
 use super::{Acting, ActingGradients, Adapter, AdapterForm, Base, LoraConfig};
 use crate::LoraError;
+use crate::peft::{PeftForm, Side};
 
 /// The name of A.
 pub const A: &str = "lora_A.weight";
@@ -68,7 +69,29 @@ pub(super) fn check_rank(rank: usize, m: usize, n: usize) -> Result<(), LoraErro
     Ok(())
 }
 
+/// The form in PEFT's files.
+pub const PEFT: PeftForm = PeftForm {
+    title: "LoRA",
+    peft_type: "LORA",
+    use_dora: false,
+    budget: false,
+    factors: &[
+        (A, &[Side::Rank, Side::Inputs]),
+        (B, &[Side::Outputs, Side::Rank]),
+    ],
+};
+
+/// An adapter of A and B.
+pub(crate) fn of_factors<T: Scalar>(factors: Vec<Tensor<T>>, scaling: T) -> Adapter<T> {
+    let [a, b] = factors.try_into().expect("the factors of the form");
+    Adapter::new(Lora { a, b, scaling })
+}
+
 impl<T: Scalar> AdapterForm<T> for Lora<T> {
+    fn peft(&self) -> &'static PeftForm {
+        &PEFT
+    }
+
     fn factors(&self) -> Vec<(&'static str, &Tensor<T>)> {
         vec![(A, &self.a), (B, &self.b)]
     }

@@ -20,6 +20,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewD, Axis, concatenate};
 pub use config::{LoraConfig, ScalingRule};
 
 use crate::norms::merged_row_norms_squared;
+use crate::peft::PeftForm;
 use crate::{LayerView, LoraError, State};
 
 /// The adapters of a model by the name of their module. Their order, that of
@@ -127,6 +128,9 @@ pub struct Base<'a, T> {
 
 /// A form of adapter: one layer's factors, and how they act.
 pub trait AdapterForm<T: Scalar>: Debug + Send + Sync {
+    /// What PEFT calls the form and its factors.
+    fn peft(&self) -> &'static PeftForm;
+
     /// The trained factors with their names in PEFT's files, in a fixed order.
     fn factors(&self) -> Vec<(&'static str, &Tensor<T>)>;
 
@@ -198,10 +202,11 @@ impl<T: Scalar> Clone for Adapter<T> {
     }
 }
 
-/// Equal are adapters of the same factors, scaling, base and dropout.
+/// Equal are adapters of the same form, factors, scaling, base and dropout.
 impl<T: Scalar> PartialEq for Adapter<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.factors() == other.factors()
+        self.peft() == other.peft()
+            && self.factors() == other.factors()
             && self.scaling() == other.scaling()
             && self.constant == other.constant
             && self.dropout == other.dropout
@@ -229,6 +234,11 @@ impl<T: Scalar> Adapter<T> {
             constant: Some(constant),
             ..self
         }
+    }
+
+    /// What PEFT calls the form and its factors.
+    pub fn peft(&self) -> &'static PeftForm {
+        self.form.peft()
     }
 
     /// The trained factors with their names, in a fixed order.

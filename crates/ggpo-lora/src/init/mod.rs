@@ -53,11 +53,13 @@ pub struct Factors<T> {
 }
 
 impl<T: Scalar> Factors<T> {
-    /// The factors, calculated in `f64`, as numbers of type `T`.
+    /// The factors, calculated in `f64`, as numbers of type `T` in standard layout.
     fn rounded(a: &Array2<f64>, b: &Array2<f64>) -> Self {
+        let rounded =
+            |x: &Array2<f64>| Array2::from_shape_fn(x.dim(), |place| T::from_f64(x[place]));
         Factors {
-            a: a.map(|&x| T::from_f64(x)),
-            b: b.map(|&x| T::from_f64(x)),
+            a: rounded(a),
+            b: rounded(b),
         }
     }
 }

@@ -5,13 +5,22 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::budget::Budget;
 use super::fields::Fields;
+use super::form::PeftForm;
+use super::start::{self, Start};
+use crate::adapter::{adalora, lora};
 use crate::targets::{ends_with, whole_name};
 use crate::{LoraError, ScalingRule, Targets};
 
-/// The configuration of a LoRA adapter in the PEFT format, field by field.
+/// The configuration of an adapter in the PEFT format, field by field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeftConfig {
+    /// The form of the adapters.
+    pub form: &'static PeftForm,
+    /// The ranks, if the form has a budget of them. `r`, `rank_pattern`,
+    /// `alpha_pattern` and `use_rslora` mean nothing then, as in PEFT.
+    pub budget: Option<Budget>,
     /// The rank, where `rank_pattern` says nothing else.
     pub r: usize,
     /// The numerator of the scaling, where `alpha_pattern` says nothing else.
@@ -44,7 +53,7 @@ pub struct PeftConfig {
 }
 
 impl PeftConfig {
-    /// A configuration for adapters of one rank and numerator.
+    /// A configuration for LoRA adapters of one rank and numerator.
     pub fn new(
         rank: usize,
         alpha: f64,
@@ -63,6 +72,8 @@ impl PeftConfig {
             ("revision", Value::Null),
         ];
         PeftConfig {
+            form: &lora::PEFT,
+            budget: None,
             r: rank,
             lora_alpha: alpha,
             lora_dropout: 0.0,
@@ -88,15 +99,33 @@ impl PeftConfig {
         }
     }
 
+    /// The start of the factors, if it changed the base that they act on.
+    pub fn start(&self) -> Option<Start> {
+        let value = self.other.get(start::FIELD);
+        // PEFT starts its triples at E = 0, whatever the field says.
+        let started = self.budget.is_none().then(|| Start::of(value).ok());
+        started.flatten().flatten()
+    }
+
     /// Rank r and scaling s of a module.
     ///
     /// # Errors
     /// [`LoraError::Pattern`] if a key of `rank_pattern` or `alpha_pattern` is
     /// not a regular expression.
     pub fn rank_and_scaling(&self, module: &str) -> Result<(usize, f64), LoraError> {
+        if let Some(budget) = &self.budget {
+            let rank = budget.settings.init_rank;
+            return Ok((rank, adalora::scaling(self.lora_alpha, rank)));
+        }
         let rank = first_match(&self.rank_pattern, module)?.unwrap_or(self.r);
         let alpha = first_match(&self.alpha_pattern, module)?.unwrap_or(self.lora_alpha);
         Ok((rank, self.scaling_rule().factor(alpha, rank)))
+    }
+
+    /// Which triples of a module are in the file, if not all are.
+    pub(super) fn kept(&self, module: &str) -> Option<&[bool]> {
+        let budget = self.budget.as_ref()?;
+        budget.kept.get(module).map(Vec::as_slice)
     }
 
     /// Whether a parameter (its full name) is in a module that is saved whole.
@@ -120,7 +149,14 @@ impl PeftConfig {
     /// Reads the text of the file at `path`.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, LoraError> {
         let mut fields = Fields::parse(path, text)?;
-        Ok(PeftConfig {
+        let form = fields.take_form()?;
+        let budget = match form.budget {
+            true => Some(Budget::take(&mut fields)?),
+            false => None,
+        };
+        let config = PeftConfig {
+            form,
+            budget,
             r: fields.take("r", "a whole number of at least 1", 8, |&r| r >= 1)?,
             lora_alpha: fields.take("lora_alpha", "a finite number above 0", 8.0, positive)?,
             lora_dropout: fields.take("lora_dropout", "from 0 up to 1", 0.0, |p: &f32| {
@@ -145,8 +181,24 @@ impl PeftConfig {
                 BTreeMap::new(),
                 |alphas: &BTreeMap<String, f64>| alphas.values().all(positive),
             )?,
-            other: fields.rest(),
-        })
+            other: fields.rest()?,
+        };
+        config.check_start(path)?;
+        Ok(config)
+    }
+
+    /// PEFT's OLoRA decomposes a weight as it is stored, and so has no meaning where
+    /// that is in x out.
+    fn check_start(&self, path: &Path) -> Result<(), LoraError> {
+        if self.start() == Some(Start::Olora) && self.fan_in_fan_out {
+            return Err(LoraError::Option {
+                path: path.to_owned(),
+                field: "fan_in_fan_out".to_owned(),
+                value: "true".to_owned(),
+                expected: "false with the start \"olora\"".to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// The text of the file: sorted by key, as PEFT writes it.
@@ -155,9 +207,9 @@ impl PeftConfig {
         let ranks: Map<_, _> = map_values(&self.rank_pattern, |&rank| Value::from(rank));
         let alphas: Map<_, _> = map_values(&self.alpha_pattern, |&alpha| number(alpha));
         let own = [
-            ("peft_type", Value::from("LORA")),
+            ("peft_type", Value::from(self.form.peft_type)),
             ("bias", Value::from("none")),
-            ("use_dora", Value::from(false)),
+            ("use_dora", Value::from(self.form.use_dora)),
             ("r", Value::from(self.r)),
             ("lora_alpha", number(self.lora_alpha)),
             ("lora_dropout", decimal(self.lora_dropout)),
@@ -174,6 +226,8 @@ impl PeftConfig {
             ("rank_pattern", Value::from(ranks)),
             ("alpha_pattern", Value::from(alphas)),
         ];
+        let budget = self.budget.iter().flat_map(Budget::fields);
+        let own = own.into_iter().chain(budget);
         fields.extend(own.map(|(key, value)| (key.to_owned(), value)));
         fields.sort_keys();
         format!("{:#}\n", Value::from(fields))

@@ -6,23 +6,9 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::form::{PeftForm, forms};
+use super::start::{self, Start};
 use crate::LoraError;
-
-/// The fields that are read, apart from those with one allowed value.
-const READ: [&str; 12] = [
-    "alpha_pattern",
-    "base_model_name_or_path",
-    "fan_in_fan_out",
-    "inference_mode",
-    "lora_alpha",
-    "lora_dropout",
-    "modules_to_save",
-    "r",
-    "rank_pattern",
-    "target_modules",
-    "task_type",
-    "use_rslora",
-];
 
 /// Options that only say where adapters were put, or nothing that matters once
 /// the weights are there; kept as they are.
@@ -36,9 +22,6 @@ const KEPT: [&str; 8] = [
     "qalora_group_size",
     "revision",
 ];
-/// Ways to start A and B that leave the base weight alone.
-const HARMLESS_INITS: [&str; 2] = ["gaussian", "orthogonal"];
-
 /// The fields of a file that have not been read yet.
 pub(super) struct Fields<'a> {
     path: &'a Path,
@@ -46,25 +29,30 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields in the text of the file at `path`, after refusing every
-    /// option that cannot be honoured.
+    /// The fields in the text of the file at `path`.
     pub(super) fn parse(path: &'a Path, text: &str) -> Result<Self, LoraError> {
         let fields = serde_json::from_str(text).map_err(|error| LoraError::Format {
             path: path.to_owned(),
             format: "JSON",
             reason: error.to_string(),
         })?;
-        let mut fields = Fields { path, fields };
-        fields.take_fixed()?;
-        for (field, value) in &fields.fields {
-            fields.check_option(field, value)?;
-        }
-        Ok(fields)
+        Ok(Fields { path, fields })
     }
 
     /// The fields that nobody has taken.
-    pub(super) fn rest(self) -> BTreeMap<String, Value> {
-        self.fields.into_iter().collect()
+    ///
+    /// # Errors
+    /// [`LoraError::Option`] if one of them asks for what cannot be honoured.
+    pub(super) fn rest(self) -> Result<BTreeMap<String, Value>, LoraError> {
+        if let Err(expected) = Start::of(self.fields.get(start::FIELD)) {
+            return Err(self.refusal(start::FIELD, &self.fields[start::FIELD], expected));
+        }
+        let harmless = |field: &str| KEPT.contains(&field) || field == start::FIELD;
+        let mut fields = self.fields.iter();
+        match fields.find(|(field, value)| !harmless(field) && !says_nothing(value)) {
+            Some((field, value)) => Err(self.refusal(field, value, "a value that switches it off")),
+            None => Ok(self.fields.into_iter().collect()),
+        }
     }
 
     /// Takes a field out; a missing or null one is `default`.
@@ -93,38 +81,36 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Takes the fields out that have one allowed value.
-    fn take_fixed(&mut self) -> Result<(), LoraError> {
-        match self.fields.remove("peft_type") {
-            Some(value) if value == "LORA" => {}
-            Some(value) => return Err(self.refusal("peft_type", &value, "\"LORA\"")),
-            None => {
-                return Err(LoraError::MissingField {
-                    path: self.path.to_owned(),
-                    field: "peft_type".to_owned(),
-                });
+    /// Takes out what says of which form the adapters are, and `bias`.
+    pub(super) fn take_form(&mut self) -> Result<&'static PeftForm, LoraError> {
+        let forms = forms::<f32>().map(|(form, _)| form);
+        let peft_type = self.fields.remove("peft_type");
+        let Some(peft_type) = peft_type else {
+            return Err(LoraError::MissingField {
+                path: self.path.to_owned(),
+                field: "peft_type".to_owned(),
+            });
+        };
+        let mut of_type = forms.into_iter().filter(|form| peft_type == form.peft_type);
+        let Some(first) = of_type.next() else {
+            let mut known: Vec<String> = Vec::new();
+            for form in forms {
+                let name = format!("{:?}", form.peft_type);
+                if !known.contains(&name) {
+                    known.push(name);
+                }
             }
-        }
-        self.take("use_dora", "false", false, |dora| !dora)?;
+            return Err(self.refusal("peft_type", &peft_type, &known.join(" or ")));
+        };
+        let use_dora = self.take("use_dora", "true or false", false, |_| true)?;
+        let mut of_type = std::iter::once(first).chain(of_type);
+        let Some(form) = of_type.find(|form| form.use_dora == use_dora) else {
+            let expected = (!use_dora).to_string();
+            let expected = format!("{expected} with {peft_type}");
+            return Err(self.refusal("use_dora", &Value::from(use_dora), &expected));
+        };
         self.take("bias", "\"none\"", "none".to_owned(), |bias| bias == "none")?;
-        Ok(())
-    }
-
-    fn check_option(&self, field: &str, value: &Value) -> Result<(), LoraError> {
-        if READ.contains(&field) || KEPT.contains(&field) || says_nothing(value) {
-            return Ok(());
-        }
-        if field != "init_lora_weights" {
-            return Err(self.refusal(field, value, "a value that switches it off"));
-        }
-        match value {
-            Value::Bool(_) => Ok(()),
-            Value::String(init) if HARMLESS_INITS.contains(&init.as_str()) => Ok(()),
-            _ => {
-                let expected = "a way to start that leaves the base weights as they are";
-                Err(self.refusal(field, value, expected))
-            }
-        }
+        Ok(form)
     }
 }
 

@@ -5,8 +5,11 @@
 //! option that cannot be honoured: nothing is ignored that would change the
 //! model.
 
+mod budget;
 mod config;
 mod fields;
+mod form;
+mod start;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -17,7 +20,10 @@ use std::path::Path;
 use ggpo_files::write_folder_atomically;
 use ggpo_tensor::{Scalar, Tensor};
 
+pub use budget::Budget;
 pub use config::PeftConfig;
+pub use form::{PeftForm, Side};
+pub use start::Start;
 
 use crate::{Adapters, LoraError, MethodConfig};
 
@@ -52,6 +58,8 @@ pub struct Wrapped<T> {
     pub base_model: String,
     /// The base model stores its weights in x out.
     pub fan_in_fan_out: bool,
+    /// Steps of the training.
+    pub steps: u32,
 }
 
 impl<T: Scalar> PeftAdapter<T> {
@@ -72,7 +80,14 @@ impl<T: Scalar> PeftAdapter<T> {
             around.base_model,
         );
         config.fan_in_fan_out = around.fan_in_fan_out;
-        if let Some(adapter) = adapters.values().next()
+        if let Some(adapter) = adapters.values().next() {
+            config.form = adapter.peft();
+        }
+        if config.form.budget {
+            config.budget = Some(Budget::new(method.adalora, config.r, around.steps));
+            // What PEFT writes there, since it means nothing.
+            config.r = 8;
+        } else if let Some(adapter) = adapters.values().next()
             && adapter.rank() != config.r
         {
             // The same scaling at another rank.
@@ -88,6 +103,9 @@ impl<T: Scalar> PeftAdapter<T> {
     }
 
     /// Reads a folder. Numbers may be stored as F32, F16 or BF16.
+    ///
+    /// Adapters of a start that changes the base need the base to be complete: see
+    /// [`on_bases`](Self::on_bases).
     ///
     /// If `target_modules` is a list, every adapter must be of a module in it.
     ///
@@ -109,7 +127,7 @@ impl<T: Scalar> PeftAdapter<T> {
     /// # Errors
     /// [`LoraError::Exists`] if there is something under that name;
     /// [`LoraError::Contradiction`] if rank, scaling or dropout of an adapter
-    /// is not what the configuration gives its module;
+    /// is not what the configuration gives its module, or its form or base;
     /// [`LoraError::NotListed`] if a module is missing in `target_modules` or
     /// `modules_to_save`; [`LoraError::NotFinite`] and [`LoraError::Io`].
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), LoraError> {
@@ -118,8 +136,11 @@ impl<T: Scalar> PeftAdapter<T> {
         if let Some(adapter) = self.adapters.values().next() {
             config.lora_dropout = adapter.dropout;
         }
+        if let Some(budget) = &mut config.budget {
+            budget.note_kept(&self.adapters);
+        }
         self.check(&config)?;
-        let weights = weights::to_bytes(&folder.join(WEIGHTS_FILE), self)?;
+        let weights = weights::to_bytes(&folder.join(WEIGHTS_FILE), self, &config)?;
         let text = config.to_text();
         let files = [
             (CONFIG_FILE, text.as_bytes()),
@@ -151,6 +172,14 @@ impl<T: Scalar> PeftAdapter<T> {
                     name: module.clone(),
                     entries: names,
                 });
+            }
+            if adapter.peft() != config.form {
+                let (expected, found) = (config.form.title, adapter.peft().title);
+                return contradiction("the form", expected.to_owned(), found.to_owned());
+            }
+            if adapter.constant().is_some() && config.start().is_none() {
+                let (expected, found) = ("W", "W + U V");
+                return contradiction("the base", expected.to_owned(), found.to_owned());
             }
             let found = adapter.rank();
             if found != rank {

@@ -8,9 +8,10 @@ use half::{bf16, f16};
 use safetensors::tensor::{TensorView, serialize};
 use safetensors::{Dtype, SafeTensors};
 
+use super::budget::{expand, shrink};
+use super::form::{Side, make};
 use super::{PeftAdapter, PeftConfig};
-use crate::adapter::lora;
-use crate::{Adapter, Lora, LoraError, parameter_name};
+use crate::{Adapter, LoraError, parameter_name};
 
 const PREFIX: &str = "base_model.model.";
 
@@ -26,7 +27,8 @@ pub(super) fn parse<T: Scalar>(
     let mut tensors = read_tensors::<T>(path, bytes)?;
     let names = tensors.keys().filter_map(|key| {
         let name = key.strip_prefix(PREFIX)?;
-        let module = name.strip_suffix(lora::A).or(name.strip_suffix(lora::B))?;
+        let mut factors = config.form.factors.iter();
+        let module = factors.find_map(|(factor, _)| name.strip_suffix(factor))?;
         Some(module.strip_suffix('.')?.to_owned())
     });
     let modules: std::collections::BTreeSet<String> = names.collect();
@@ -55,7 +57,8 @@ pub(super) fn parse<T: Scalar>(
         tensor,
     };
     if adapters.is_empty() {
-        return Err(missing(format!("{PREFIX}*.{}", lora::A)));
+        let (first, _) = config.form.factors[0];
+        return Err(missing(format!("{PREFIX}*.{first}")));
     }
     match config.modules_to_save.as_deref() {
         Some([first, ..]) if saved_modules.is_empty() => {
@@ -76,49 +79,79 @@ fn take_adapter<T: Scalar>(
     tensors: &mut Tensors<T>,
     module: &str,
 ) -> Result<Adapter<T>, LoraError> {
-    let (rank, scaling) = config.rank_and_scaling(module)?;
     let key = |factor| format!("{PREFIX}{}", parameter_name(module, factor));
-    let (key_a, key_b) = (key(lora::A), key(lora::B));
     if let Some(names) = config.unmatched_targets(module) {
         return Err(LoraError::UnexpectedTensor {
             path: path.to_owned(),
-            tensor: key_a,
+            tensor: key(config.form.factors[0].0),
             reason: format!("its module is not among the targets {names}"),
         });
     }
-    let mut take = |key: &str, expected: String, fits: fn(&[usize], usize) -> bool| {
-        let tensor = tensors
-            .remove(key)
-            .ok_or_else(|| LoraError::MissingTensor {
+    let (rank, scaling) = config.rank_and_scaling(module)?;
+    let kept = config.kept(module);
+    let mut layer = Layer {
+        rank: kept.map_or(rank, |kept| kept.iter().filter(|&&kept| kept).count()),
+        outputs: None,
+        inputs: None,
+    };
+    let mut factors = Vec::new();
+    for (factor, sides) in config.form.factors {
+        let key = key(factor);
+        let Some(tensor) = tensors.remove(&key) else {
+            let path = path.to_owned();
+            return Err(LoraError::MissingTensor { path, tensor: key });
+        };
+        if !layer.fits(tensor.shape(), sides) {
+            return Err(LoraError::Shape {
                 path: path.to_owned(),
-                tensor: key.to_owned(),
-            })?;
-        if fits(tensor.shape(), rank) {
-            return Ok(tensor);
+                tensor: key,
+                expected: layer.in_words(sides),
+                found: tensor.shape().to_vec(),
+            });
         }
-        Err(LoraError::Shape {
-            path: path.to_owned(),
-            tensor: key.to_owned(),
-            expected,
-            found: tensor.shape().to_vec(),
-        })
-    };
-    let a = take(
-        &key_a,
-        format!("[{rank}, n]"),
-        |shape, rank| matches!(shape, [r, n] if *r == rank && *n > 0),
-    )?;
-    let b = take(
-        &key_b,
-        format!("[m, {rank}]"),
-        |shape, rank| matches!(shape, [m, r] if *r == rank && *m > 0),
-    )?;
-    let form = Lora {
-        a,
-        b,
-        scaling: T::from_f64(scaling),
-    };
-    Ok(Adapter::new(form).with_dropout(config.lora_dropout))
+        factors.push(match kept {
+            None => tensor,
+            Some(kept) => expand(&tensor, sides, kept),
+        });
+    }
+    let adapter = make(config.form)(factors, T::from_f64(scaling));
+    Ok(adapter.with_dropout(config.lora_dropout))
+}
+
+/// What is known of the size of a layer: its factors tell by and by.
+struct Layer {
+    rank: usize,
+    outputs: Option<usize>,
+    inputs: Option<usize>,
+}
+
+impl Layer {
+    /// Whether a shape agrees with what is known; what it tells is known afterwards.
+    fn fits(&mut self, shape: &[usize], sides: &[Side]) -> bool {
+        shape.len() == sides.len()
+            && shape.iter().zip(sides).all(|(&length, side)| match side {
+                Side::Rank => length == self.rank,
+                Side::One => length == 1,
+                Side::Outputs => length > 0 && *self.outputs.get_or_insert(length) == length,
+                Side::Inputs => length > 0 && *self.inputs.get_or_insert(length) == length,
+            })
+    }
+
+    fn in_words(&self, sides: &[Side]) -> String {
+        let known = |length: Option<usize>, name: &str| {
+            length.map_or(name.to_owned(), |length| length.to_string())
+        };
+        let words: Vec<String> = sides
+            .iter()
+            .map(|side| match side {
+                Side::Rank => self.rank.to_string(),
+                Side::One => "1".to_owned(),
+                Side::Outputs => known(self.outputs, "m"),
+                Side::Inputs => known(self.inputs, "n"),
+            })
+            .collect();
+        format!("[{}]", words.join(", "))
+    }
 }
 
 fn read_tensors<T: Scalar>(path: &Path, bytes: &[u8]) -> Result<Tensors<T>, LoraError> {
@@ -176,12 +209,18 @@ fn check_finite(path: &Path, key: &str, numbers: &[f32]) -> Result<(), LoraError
 pub(super) fn to_bytes<T: Scalar>(
     path: &Path,
     adapter: &PeftAdapter<T>,
+    config: &PeftConfig,
 ) -> Result<Vec<u8>, LoraError> {
     let mut entries = Vec::new();
     for (module, adapter) in &adapter.adapters {
-        for (factor, value) in adapter.factors() {
-            let name = parameter_name(module, factor);
-            entries.push(entry(path, format!("{PREFIX}{name}"), value)?);
+        let kept = config.kept(module);
+        for ((factor, value), (_, sides)) in adapter.factors().into_iter().zip(config.form.factors)
+        {
+            let name = format!("{PREFIX}{}", parameter_name(module, factor));
+            match kept {
+                None => entries.push(entry(path, name, value)?),
+                Some(kept) => entries.push(entry(path, name, &shrink(value, sides, kept))?),
+            }
         }
     }
     for (name, tensor) in &adapter.saved_modules {

@@ -9,5 +9,6 @@ mod laws;
 mod methods;
 mod norms;
 mod peft;
+mod peft_forms;
 mod perturbation;
 mod theory;

@@ -15,23 +15,23 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
+pub(crate) const CONFIG: &str = "adapter_config.json";
+pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
 
-fn fixture(family: &str) -> PathBuf {
+pub(crate) fn fixture(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures")
         .join(family)
 }
 
-fn json_of(folder: &Path) -> Value {
+pub(crate) fn json_of(folder: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(folder.join(CONFIG)).unwrap()).unwrap()
 }
 
 /// Tensors of a file: element type, shape, bytes.
-type Raw = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+pub(crate) type Raw = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
-fn tensors_of(folder: &Path) -> Raw {
+pub(crate) fn tensors_of(folder: &Path) -> Raw {
     let bytes = fs::read(folder.join(WEIGHTS)).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     file.iter()
@@ -42,7 +42,7 @@ fn tensors_of(folder: &Path) -> Raw {
         .collect()
 }
 
-fn write_tensors(folder: &Path, tensors: &Raw) {
+pub(crate) fn write_tensors(folder: &Path, tensors: &Raw) {
     let views = tensors.iter().map(|(key, (dtype, shape, bytes))| {
         (key, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
     });
@@ -160,7 +160,7 @@ fn a_new_adapter_is_written_for_peft() {
     assert_eq!(PeftAdapter::<f32>::read(&target).unwrap(), adapter);
 }
 
-fn random(seed: u64, m: usize, n: usize) -> Tensor<f32> {
+pub(crate) fn random(seed: u64, m: usize, n: usize) -> Tensor<f32> {
     normal(seed, 0, m, n).into_dyn().into_shared()
 }
 
@@ -222,13 +222,19 @@ fn rank_and_alpha_patterns_are_honoured() {
 fn options_that_cannot_be_honoured_are_refused_by_name_and_value() {
     for (field, value) in [
         ("peft_type", json!("IA3")),
-        ("use_dora", json!(true)),
+        ("use_dora", json!("yes")),
         ("bias", json!("all")),
         ("lora_bias", json!(true)),
         ("layer_replication", json!([[0, 1]])),
         ("target_parameters", json!(["experts"])),
         ("trainable_token_indices", json!([1])),
-        ("init_lora_weights", json!("pissa")),
+        ("init_lora_weights", json!("pissa_niter_16")),
+        ("init_lora_weights", json!("lora_ga")),
+        ("init_lora_weights", json!("corda")),
+        ("init_lora_weights", json!("eva")),
+        ("init_lora_weights", json!("loftq")),
+        ("init_lora_weights", json!(3)),
+        ("init_r", json!(6)),
         ("use_qalora", json!(true)),
         ("option_of_tomorrow", json!(3)),
         ("r", json!(0)),
@@ -257,6 +263,8 @@ fn options_that_say_nothing_are_fine() {
         ("option_of_tomorrow", json!({})),
         ("exclude_modules", json!(["pooler"])),
         ("init_lora_weights", json!("gaussian")),
+        ("init_lora_weights", json!("pissa")),
+        ("init_lora_weights", json!("OLoRA")),
         ("auto_mapping", json!({"base_model_class": "Bert"})),
         ("target_modules", json!(null)),
         ("target_modules", json!(".*")),

@@ -8,5 +8,6 @@ mod gguf;
 mod minilm;
 mod model_folder;
 mod models;
+mod peft_forms;
 mod rotary;
 mod weights;

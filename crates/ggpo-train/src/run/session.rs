@@ -264,6 +264,7 @@ impl<'a> Session<'a> {
                 task_type: model.peft_task_type().to_owned(),
                 base_model: self.config.model.display().to_string(),
                 fan_in_fan_out: model.fan_in_fan_out(),
+                steps: self.config.training.steps,
             },
         );
         Ok(adapter.write(&folder)?)

@@ -214,6 +214,50 @@ fn an_adapter_is_trained_evaluated_used_and_merged() {
     assert!(sentence.contains("merged"), "{sentence}");
 }
 
+/// One method of every form, and of every start that changes the base.
+#[test]
+fn every_form_is_trained_inspected_evaluated_used_and_merged() {
+    let world = World::new();
+    for (method, form) in [
+        ("dora", "DoRA"),
+        ("adalora", "AdaLoRA"),
+        ("pissa", "LoRA"),
+        ("lora-ga", "LoRA"),
+        ("olora", "LoRA"),
+    ] {
+        let run = format!("runs/{method}");
+        let trained = json(&train(&world, &run, &["--method", method, "--json"]));
+        let facts = json(&succeeds(
+            &world,
+            &["inspect", &format!("{run}/adapter"), "--json"],
+        ));
+        assert_eq!(facts["form"], form);
+        assert_eq!(facts["adapted layers"], 12);
+        assert!(facts["factors"].as_str().unwrap().starts_with("lora_A"));
+        let scores = json(&succeeds(
+            &world,
+            &["eval", "--run", &run, "test.tsv", "--json"],
+        ));
+        assert_eq!(scores["accuracy"], trained["test"]["classes"]["accuracy"]);
+        let predicted = format!("predicted-{method}.tsv");
+        succeeds(
+            &world,
+            &["predict", "--run", &run, "test.tsv", "--out", &predicted],
+        );
+        let predicted = String::from_utf8(read(&world.path(&predicted))).unwrap();
+        assert_eq!(predicted.lines().count(), 21, "{predicted}");
+        let merged = format!("merged-{method}");
+        succeeds(&world, &["merge", "--run", &run, "--out", &merged]);
+        let merged = json(&succeeds(
+            &world,
+            &["eval", "--model", &merged, "test.tsv", "--json"],
+        ));
+        let loss = |scores: &serde_json::Value| scores["loss"].as_f64().unwrap();
+        // The merged weight is rounded once more.
+        assert!((loss(&merged) - loss(&scores)).abs() < 1e-5, "{method}");
+    }
+}
+
 #[test]
 fn options_and_the_file_say_the_same() {
     let world = World::new();
@@ -442,25 +486,33 @@ fn adapters_are_trained_on_a_gguf_file() {
         ];
         arguments.map(str::to_owned)
     };
-    let arguments = train("ggpo", "run");
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let result = json(&succeeds(&world, &arguments));
-    assert_eq!(result["model_bytes"], facts["bytes in memory"]);
-    succeeds(&world, &["eval", "--run", "run", "validation.txt"]);
-    succeeds(&world, &["merge", "--run", "run", "--out", "merged"]);
-    let loss = |arguments: &[&str]| {
-        let scores = json(&succeeds(&world, arguments));
-        scores["loss"].as_f64().unwrap()
-    };
-    let run = loss(&["eval", "--run", "run", "validation.txt", "--json"]);
-    let options = ["--task", "language-modelling", "--max-length", "12"];
-    let arguments = [
-        &["eval", "--model", "merged", "validation.txt", "--json"][..],
-        &options,
-    ];
-    let merged = loss(&arguments.concat());
-    // W + s B A is rounded once more.
-    assert!((run - merged).abs() < 1e-4, "{run} and {merged}");
+    for method in ["ggpo", "dora", "adalora", "pissa", "lora-ga", "olora"] {
+        let (run, merged) = (format!("run-{method}"), format!("merged-{method}"));
+        let arguments = train(method, &run);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let result = json(&succeeds(&world, &arguments));
+        assert_eq!(result["model_bytes"], facts["bytes in memory"]);
+        succeeds(&world, &["eval", "--run", &run, "validation.txt"]);
+        let options = ["--prompt", "the", "--max-new-tokens", "3"];
+        succeeds(
+            &world,
+            &[&["generate", "--run", &run][..], &options].concat(),
+        );
+        succeeds(&world, &["merge", "--run", &run, "--out", &merged]);
+        let loss = |arguments: &[&str]| {
+            let scores = json(&succeeds(&world, arguments));
+            scores["loss"].as_f64().unwrap()
+        };
+        let run = loss(&["eval", "--run", &run, "validation.txt", "--json"]);
+        let options = ["--task", "language-modelling", "--max-length", "12"];
+        let arguments = [
+            &["eval", "--model", &merged, "validation.txt", "--json"][..],
+            &options,
+        ];
+        let merged = loss(&arguments.concat());
+        // The merged weight is rounded once more.
+        assert!((run - merged).abs() < 1e-4, "{method}: {run} and {merged}");
+    }
     let arguments = train("full", "full");
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let sentence = refused(&world, &arguments);

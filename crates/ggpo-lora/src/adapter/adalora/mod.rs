@@ -13,8 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lora::check_rank;
-use super::{Acting, ActingGradients, AdapterForm, Base, LoraConfig};
+use super::{Acting, ActingGradients, Adapter, AdapterForm, Base, LoraConfig};
 use crate::LoraError;
+use crate::peft::{PeftForm, Side};
 
 /// The name of Q.
 pub const Q: &str = "lora_A";
@@ -153,7 +154,30 @@ pub fn scaling(alpha: f64, init_rank: usize) -> f64 {
     alpha / (init_rank as f64 + 1e-5)
 }
 
+/// The form in PEFT's files.
+pub const PEFT: PeftForm = PeftForm {
+    title: "AdaLoRA",
+    peft_type: "ADALORA",
+    use_dora: false,
+    budget: true,
+    factors: &[
+        (Q, &[Side::Rank, Side::Inputs]),
+        (P, &[Side::Outputs, Side::Rank]),
+        (E, &[Side::Rank, Side::One]),
+    ],
+};
+
+/// An adapter of Q, P and E.
+pub(crate) fn of_factors<T: Scalar>(factors: Vec<Tensor<T>>, scaling: T) -> Adapter<T> {
+    let [q, p, e] = factors.try_into().expect("the factors of the form");
+    Adapter::new(AdaLora { q, p, e, scaling })
+}
+
 impl<T: Scalar> AdapterForm<T> for AdaLora<T> {
+    fn peft(&self) -> &'static PeftForm {
+        &PEFT
+    }
+
     fn factors(&self) -> Vec<(&'static str, &Tensor<T>)> {
         vec![(Q, &self.q), (P, &self.p), (E, &self.e)]
     }

@@ -83,7 +83,7 @@ fn merged<T: Scalar>([w, b, a, deviations, x, y, bias]: [&Tensor<T>; 7]) -> Vec<
     let noise = Noise(flat(deviations));
     let acting = ActingWeight {
         weight: WeightView::from(view2(w)),
-        low_rank: Some(low_rank),
+        low_rank: [Some(low_rank), None],
         noise: Some(&noise),
     };
     let mut all = both_ways(acting, [x, y, bias]);

@@ -172,14 +172,31 @@ fn adapter(folder: &Path) -> Result<Facts> {
     let base = config.base_model_name_or_path.as_deref();
     facts.add("base model", base.unwrap_or("not named"));
     facts.add("task", config.task_type.as_deref().unwrap_or("not named"));
-    facts.add("rank", config.r);
+    facts.add("form", config.form.title);
+    let names = config.form.factors.iter().map(|(name, _)| *name);
+    facts.add("factors", names.collect::<Vec<_>>().join(", "));
+    match &config.budget {
+        None => facts.add("rank", config.r),
+        Some(budget) => {
+            facts.add("rank at the start", budget.settings.init_rank);
+            facts.add("mean rank aimed at", budget.target_rank);
+        }
+    }
     facts.add("alpha", config.lora_alpha);
     facts.add("rsLoRA", config.use_rslora);
+    if let Some(start) = config.start() {
+        let start = start.title();
+        let base = format!("W - s B0 A0, the start of {start}, made of W when it is loaded");
+        facts.add("acts on", base);
+    }
     facts.add("adapted layers", adapter.adapters.len());
     facts.add("trained numbers in adapters", numbers.sum::<usize>());
     let layers = adapter.adapters.iter().map(|(module, adapter)| {
-        let ((m, n), r) = (adapter.dim(), adapter.rank());
-        format!("{module}: {m} x {n}, rank {r}")
+        let (m, n) = adapter.dim();
+        let of_budget = config.budget.as_ref();
+        let kept = of_budget.and_then(|budget| budget.kept.get(module));
+        let rank = kept.map_or(adapter.rank(), |kept| kept.iter().filter(|&&k| k).count());
+        format!("{module}: {m} x {n}, rank {rank}")
     });
     facts.add("layers", layers.collect::<Vec<_>>());
     let saved = adapter.saved_modules.iter();
