@@ -30,7 +30,7 @@ pub(super) struct Reference {
 }
 
 /// Metadata for people: what is said in words, and where random numbers came from.
-const FOR_PEOPLE: [&str; 2] = ["note", "seed"];
+const FOR_PEOPLE: [&str; 3] = ["format", "note", "seed"];
 
 /// Outputs and inputs of modules, by their names.
 pub(super) type Modules = BTreeMap<String, (usize, usize)>;

@@ -16,6 +16,10 @@ use safetensors::SafeTensors;
 /// precision, and PEFT takes `s B0 A0` out of W in single precision, which is some
 /// roundings of 6e-8 of every weight.
 const TOLERANCE: f64 = 1e-6;
+/// The same of PiSSA: PEFT decomposes W in single precision, so that its singular vectors
+/// are known to about 1e-5 where singular values are near each other, and the base that
+/// is left with them.
+const DECOMPOSED: f64 = 2e-5;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -81,7 +85,12 @@ fn logits_are_those_of_the_model_that_peft_trained() {
         let weight = |module: &str| parameters.weight(&format!("{module}.weight"));
         let adapter = adapter.on_bases(weight).unwrap();
         let found = difference(&evaluate(&adapter.adapters), &theirs);
-        assert!(found < TOLERANCE, "{name}: {found:e}");
+        let tolerance = if name == "pissa" {
+            DECOMPOSED
+        } else {
+            TOLERANCE
+        };
+        assert!(found < tolerance, "{name}: {found:e}");
         // The adapter does something, and is needed for that.
         let without = difference(&evaluate(&Adapters::new()), &theirs);
         assert!(without > 1e-2, "{name}: {without:e}");

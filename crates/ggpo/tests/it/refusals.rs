@@ -391,7 +391,7 @@ fn checkpoints_that_cannot_be_gone_on_from() {
     let intact = read(&path);
     let mut spoilt = intact.clone();
     spoilt[200] ^= 1;
-    let other = [&b"GGPOCKPT\x02\0\0\0\x0b\0\0\0pretraining"[..], &[0; 12]].concat();
+    let other = [&b"GGPOCKPT\x03\0\0\0\x0b\0\0\0pretraining"[..], &[0; 12]].concat();
     let cases = [
         (spoilt, "checksum"),
         (intact[..100].to_vec(), "bytes after the header"),
