@@ -46,7 +46,7 @@ pub(super) fn check(python: &Python, kind: &str, work: &Path) -> Result<(String,
     let difference = largest(&mut pairs.map(|(a, b)| f64::from((a - b).abs())));
     let relative = difference / largest(&mut theirs.iter().map(|x| f64::from(x.abs())));
     // A comparison with NaN is never "within".
-    if !(relative <= TOLERANCE) {
+    if relative.is_nan() || relative > TOLERANCE {
         bail!("expected logits within {TOLERANCE:e} of those in PEFT, found {relative:.2e}");
     }
     let said = made.said;

@@ -155,7 +155,7 @@ pub(crate) fn rank(path: &str) -> (usize, usize) {
         true => path.starts_with(*first),
         false => path == *first,
     };
-    let first = FIRST.iter().position(|first| is(&first));
+    let first = FIRST.iter().position(is);
     (
         heading.unwrap_or(headings.len()),
         first.unwrap_or(FIRST.len()),

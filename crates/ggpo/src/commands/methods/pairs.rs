@@ -67,7 +67,7 @@ impl Pairs {
         };
         for init in starts.iter().filter(|init| **init != InitConfig::Kaiming) {
             let method = |adapter| MethodConfig {
-                init: init.clone(),
+                init: *init,
                 ..plain(adapter)
             };
             beside.push(row(init.title(), &mut reasons, |_| "yes", method));
@@ -107,7 +107,7 @@ impl Pairs {
             for init in &starts {
                 for perturbation in &perturbations {
                     pairs.combine(MethodConfig {
-                        init: init.clone(),
+                        init: *init,
                         perturbation: Some(*perturbation),
                         ..plain(adapter)
                     });
