@@ -47,7 +47,7 @@ pub(crate) fn cost(arguments: &Arguments) -> Result<()> {
     );
     let mut progress = Followed::begin(&headline, "methods", METHODS.len() as u64, "methods");
     let mut done = 0;
-    let costs = measure_costs(&config, process, |cost| {
+    let costs = measure_costs(&config, METHODS, process, |cost| {
         done += 1;
         progress.reach(done, || {
             format!(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use ggpo_lab::parity::{Precision, check_folder};
+use ggpo_lab::parity::{Arithmetic, check_folder};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -25,8 +25,8 @@ pub(crate) struct Arguments {
 /// Compares and prints. Returns whether everything agrees.
 pub(crate) fn compare(arguments: &Arguments) -> Result<bool> {
     let precision = match arguments.f64 {
-        true => Precision::F64,
-        false => Precision::F32,
+        true => Arithmetic::F64,
+        false => Arithmetic::F32,
     };
     let report = check_folder(&arguments.folder, precision)?;
     for error in &report.errors {

@@ -92,6 +92,7 @@ pub mod method;
 mod norms;
 pub mod peft;
 pub mod perturbation;
+pub mod product_decay;
 mod state;
 mod targets;
 

@@ -17,7 +17,8 @@ pub struct Batch {
     /// The right answers, aligned with the logits: one per sequence for a
     /// classification, else one per position. `None` does not count.
     pub targets: Vec<Option<usize>>,
-    /// The right answers of a regression, one per sequence; else empty.
+    /// The right answers of a regression, one per sequence; of a classification by
+    /// least squares, one per sequence and class, beside the targets; else empty.
     pub values: Vec<f64>,
     /// What the decoder of an encoder-decoder model reads; the targets are then
     /// aligned with its positions.
@@ -37,7 +38,10 @@ pub struct DecoderInput {
 impl Batch {
     /// Number of right answers that count.
     pub fn target_count(&self) -> usize {
-        self.targets.iter().flatten().count() + self.values.len()
+        match self.targets.is_empty() {
+            true => self.values.len(),
+            false => self.targets.iter().flatten().count(),
+        }
     }
 
     /// Number of tokens, padding not counted.

@@ -35,8 +35,8 @@ pub mod weights;
 
 pub use error::{Error, Result};
 pub use model::{
-    ActingWeights, Adapters, BertConfig, Body, ConfigJson, Gpt2Config, Graph, Head,
-    INITIALIZER_RANGE, InitialValue, KeyValueCache, LayerPerturbation, LlamaConfig, Model,
+    ActingWeights, Adapters, BertConfig, Body, ConfigJson, FeatureLayerConfig, Gpt2Config, Graph,
+    Head, INITIALIZER_RANGE, InitialValue, KeyValueCache, LayerPerturbation, LlamaConfig, Model,
     OutputLayer, ParameterSpec, PassGradients, Precision, RopeScaling, T5Config, acting_weights,
     is_in,
 };

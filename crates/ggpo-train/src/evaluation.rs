@@ -31,6 +31,19 @@ pub fn evaluate<T: Number>(
         }
         let logits = model.evaluate(parameters, adapters, batch);
         let rows = view2(&logits);
+        if let Head::Classes(classes) = model.head
+            && !batch.values.is_empty()
+        {
+            for (row, values) in rows.rows().into_iter().zip(batch.values.chunks(classes)) {
+                let pairs = row.iter().zip(values);
+                total_loss += pairs.map(|(x, y)| (x.value() - y).powi(2)).sum::<f64>();
+            }
+            for (row, target) in rows.rows().into_iter().zip(&batch.targets) {
+                predicted.push(largest(row.to_slice().expect("standard layout")));
+                actual.push(target.expect("values come with classes"));
+            }
+            continue;
+        }
         for (row, &value) in rows.rows().into_iter().zip(&batch.values) {
             let number = row[0].value();
             total_loss += (number - value).powi(2);

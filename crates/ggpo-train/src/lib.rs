@@ -7,6 +7,7 @@
 //! * [`trainer`]: one optimiser step, from token ids to changed adapters.
 //! * [`checkpoint`]: the state of a run in a file.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
+//! * [`features`]: the states of a model as a model of one layer.
 //! * [`evaluation`], [`metrics`] and [`prediction`]: how good a model is, and what
 //!   it says of rows.
 
@@ -14,6 +15,8 @@ pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod evaluation;
+pub mod features;
+mod head;
 pub mod method;
 pub mod metrics;
 pub mod optimizer;

@@ -46,6 +46,8 @@ enum Command {
     Generate(generate::Generate),
     /// Merge an adapter into its base; writes a folder that Transformers loads.
     Merge(merge::Merge),
+    /// Turn the states of a model on a data set into a model of one layer.
+    Features(features::Features),
     /// Fetch a model from a hub.
     Fetch(fetching::Fetch),
     /// Say what a model, adapter, run, checkpoint or data file holds.
@@ -79,6 +81,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Predict(predict) => predict.execute(),
         Command::Generate(generate) => generate.execute(),
         Command::Merge(merge) => merge.execute(),
+        Command::Features(features) => features.execute(),
         Command::Fetch(fetch) => fetch.execute(),
         Command::Inspect(inspect) => inspect.execute(),
         Command::Bench(bench) => bench.execute(),

@@ -102,13 +102,14 @@ pub(crate) fn method_names() -> impl TypedValueParser<Value = &'static Method> {
 }
 
 /// The parts of a method that its name says; the shape of the adapters is not one.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "adapter",
     "adaptation",
     "adalora",
     "init",
     "perturbation",
     "lora_plus",
+    "product_decay",
 ];
 
 /// Parts of a method that are chosen by a kind.

@@ -6,10 +6,10 @@
 use std::fmt::Write;
 use std::process::Command;
 
-use ggpo_lora::method::{METHODS, Method, method};
+use ggpo_lora::method::{Method, method};
 use ggpo_tensor::simd::Level;
 use ggpo_train::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
 use super::rounds::{Rounds, Spread, Turns};
@@ -55,34 +55,37 @@ pub struct CostConfig {
 }
 
 /// What one method costs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cost {
     /// Its name.
-    pub method: &'static str,
+    pub method: String,
     /// Its step, in milliseconds.
     pub step_ms: Spread,
     /// Its step over LoRA's in the same round.
     pub time: Spread,
+    /// The same of every round.
+    pub ratios: Vec<f64>,
     /// Peak of its process's memory, in MiB.
     pub peak_mib: Option<f64>,
     /// That over the peak of LoRA's.
     pub memory: Option<f64>,
 }
 
-/// Measures every method of the table beside LoRA, each pair in turn, in processes
+/// Measures methods of the table beside LoRA, each pair in turn, in processes
 /// that `start` makes of their jobs.
 ///
 /// # Errors
 /// If a process cannot be started or fails.
 pub fn measure_costs(
     config: &CostConfig,
+    methods: &[Method],
     start: impl Fn(&Job) -> Command,
     mut on_method: impl FnMut(&Cost),
 ) -> Result<Vec<Cost>> {
     let reference = method(REFERENCE).expect("a method of the table");
     let side = |method: &Method| Side::start(method.name, start(&config.job(method)));
     let mut costs = Vec::new();
-    for method in METHODS {
+    for method in methods {
         let sides = vec![side(reference)?, side(method)?];
         let mut turns = Turns::new(sides, config.threads, config.simd)?;
         for _ in 0..WARM_UP {
@@ -93,9 +96,10 @@ pub fn measure_costs(
         let finished = turns.finish()?;
         let [own, beside] = [1, 0].map(|side| finished[side].peak_rss_mib);
         let cost = Cost {
-            method: method.name,
+            method: method.name.to_owned(),
             step_ms: rounds.time(1).expect("a round or more"),
             time: rounds.ratio(1, 0).expect("a round or more"),
+            ratios: rounds.ratios(1, 0),
             peak_mib: own,
             memory: own.zip(beside).map(|(own, beside)| own / beside),
         };

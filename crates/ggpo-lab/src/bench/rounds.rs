@@ -119,6 +119,13 @@ impl Rounds {
         })
     }
 
+    /// The steps of one side over those of another, round by round, on a quiet machine if
+    /// it was ever quiet.
+    pub fn ratios(&self, of: usize, to: usize) -> Vec<f64> {
+        let ratio = |round: &Round| round.step_ms[of] / round.step_ms[to];
+        self.samples(of.min(to), of.max(to), ratio).0
+    }
+
     /// Rate of one side, `flops_per_step` operations over its time, as a share of the
     /// faster of the probes before and after the step; `None` if there is no round.
     pub fn rate_of_peak(&self, side: usize, flops_per_step: f64) -> Option<Spread> {

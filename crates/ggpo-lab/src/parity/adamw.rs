@@ -6,7 +6,7 @@ use ggpo_train::Result;
 use ggpo_train::optimizer::{AdamW, AdamWConfig};
 use ggpo_train::trainer::Real;
 
-use super::Precision;
+use super::Arithmetic;
 use super::family::Family;
 use super::reference::Reference;
 use super::section::Section;
@@ -34,7 +34,7 @@ pub(super) fn check_adamw<T: Real>(
         ..AdamWConfig::default()
     };
     let mut optimizer = AdamW::new(config);
-    let mut quantity = section.quantity("steps", Precision::outputs);
+    let mut quantity = section.quantity("steps", Arithmetic::outputs);
     for step in 1.. {
         let key = format!("w{step}");
         if step > 1 && !file.has(&key) {

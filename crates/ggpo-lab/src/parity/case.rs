@@ -12,7 +12,7 @@ use ggpo_tensor::{Scalar, Tensor, tensor, view2};
 use ggpo_train::Result;
 use ggpo_train::trainer::LayerGradients;
 
-use super::Precision;
+use super::Arithmetic;
 use super::family::{Family, Noise, Pass};
 use super::names::layer_key;
 use super::noise::{Given, deviations};
@@ -84,7 +84,7 @@ fn check_layers<T: Number>(
         (LARGE_BETA.1, &|index| rows(large.row_std(index))),
     ];
     for (what, value) in quantities {
-        let mut quantity = section.quantity(format!("ggpo {what}"), Precision::norms);
+        let mut quantity = section.quantity(format!("ggpo {what}"), Arithmetic::norms);
         for (index, module) in family.adapters.keys().enumerate() {
             quantity.compare(case, &layer_key(module, what), &value(index))?;
         }

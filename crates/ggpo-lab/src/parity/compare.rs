@@ -3,7 +3,7 @@
 use ggpo_tensor::{Scalar, Tensor};
 use ggpo_train::Result;
 
-use super::Row;
+use super::ComparedQuantity;
 use super::reference::Reference;
 
 /// A magnitude below this share of the largest one of the same quantity is not
@@ -75,7 +75,7 @@ impl Quantity {
     }
 
     /// The row of the worst value; none if nothing was compared.
-    pub(super) fn row(self, family: &str) -> Option<Row> {
+    pub(super) fn row(self, family: &str) -> Option<ComparedQuantity> {
         let largest_magnitude = largest(self.values.iter().map(|value| value.magnitude));
         let relative = |value: &Value| {
             if value.error == 0.0 {
@@ -92,7 +92,7 @@ impl Quantity {
             .iter()
             .map(|value| (relative(value).abs(), &value.key))
             .max_by(|(a, key_a), (b, key_b)| a.total_cmp(b).then(key_b.cmp(key_a)))?;
-        Some(Row {
+        Some(ComparedQuantity {
             family: family.to_owned(),
             quantity: self.name,
             worst_key: worst.1.clone(),
@@ -119,7 +119,7 @@ mod tests {
     use ggpo_model::weights::to_safetensors;
 
     /// The row of `found` against `expected`, values named a, b, c.
-    fn row(found: &[&[f64]], expected: &[&[f64]]) -> Row {
+    fn row(found: &[&[f64]], expected: &[&[f64]]) -> ComparedQuantity {
         let named = |values: &[&[f64]]| {
             let name = |index| char::from(b'a' + index as u8).to_string();
             let value = |value: &&[f64]| tensor(&[value.len()], value.to_vec());

@@ -58,7 +58,7 @@ mod trajectory;
 
 use std::path::{Path, PathBuf};
 
-pub use report::{Note, Report, Row};
+pub use report::{ComparedQuantity, Note, Report};
 
 use ggpo_model::Number;
 use ggpo_train::trainer::Real;
@@ -76,7 +76,7 @@ use section::Section;
 /// relative error of 6e-8. Every tolerance is on the largest difference within
 /// a value, relative to the value's largest magnitude.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
+pub enum Arithmetic {
     /// `f32`, whose every rounding is an error of 6e-8.
     F32,
     /// `f64`, which leaves the errors of the reference: one rounding where its
@@ -86,12 +86,12 @@ pub enum Precision {
     F64,
 }
 
-impl Precision {
+impl Arithmetic {
     /// The tolerance in `f64` is one for all; that in `f32` is given.
     fn or(self, single: f64) -> f64 {
         match self {
-            Precision::F32 => single,
-            Precision::F64 => 1e-6,
+            Arithmetic::F32 => single,
+            Arithmetic::F64 => 1e-6,
         }
     }
 
@@ -118,8 +118,8 @@ impl Precision {
     /// double model.
     pub fn decompositions(self) -> f64 {
         match self {
-            Precision::F32 => 1e-4,
-            Precision::F64 => 5e-5,
+            Arithmetic::F32 => 1e-4,
+            Arithmetic::F64 => 5e-5,
         }
     }
 
@@ -149,14 +149,14 @@ impl Precision {
 ///
 /// # Errors
 /// If the folder cannot be read, or there is nothing in it that could be compared.
-pub fn check_folder(folder: &Path, precision: Precision) -> Result<Report> {
+pub fn check_folder(folder: &Path, arithmetic: Arithmetic) -> Result<Report> {
     let check = Check {
-        precision,
+        arithmetic,
         report: Report::default(),
     };
-    match precision {
-        Precision::F32 => check.run::<f32>(folder),
-        Precision::F64 => check.run::<f64>(folder),
+    match arithmetic {
+        Arithmetic::F32 => check.run::<f32>(folder),
+        Arithmetic::F64 => check.run::<f64>(folder),
     }
 }
 
@@ -169,7 +169,7 @@ const BESIDE: &str = "../reference/llama";
 
 /// A comparison under way.
 struct Check {
-    precision: Precision,
+    arithmetic: Arithmetic,
     report: Report,
 }
 
@@ -287,7 +287,7 @@ impl Check {
     ) {
         let mut section = Section {
             name: name.to_owned(),
-            precision: self.precision,
+            arithmetic: self.arithmetic,
             rows: &mut self.report.rows,
         };
         let outcome = Reference::read(path).and_then(|mut reference| {

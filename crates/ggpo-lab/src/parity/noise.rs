@@ -17,7 +17,7 @@ use super::family::{Family, Noise};
 use super::names::PREFIX;
 use super::reference::Reference;
 use super::section::Section;
-use super::{Precision, family_of};
+use super::{Arithmetic, family_of};
 
 /// A given noise matrix, m x n.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ pub(super) fn check_noise<T: Number>(
     };
     let acting = acting_weights(&family.adapted, &family.adapters);
     let layers = family.layers(&acting, &gradients);
-    let mut norms = section.quantity("grad_norm_approx", Precision::norms);
+    let mut norms = section.quantity("grad_norm_approx", Arithmetic::norms);
     let mut normals: Vec<Tensor<T>> = Vec::new();
     for (index, (module, adapter)) in family.adapters.iter().enumerate() {
         let squares = adapter_gradient_row_norms_squared(&layers.layer(index));

@@ -18,7 +18,7 @@ pub(super) struct Integers {
 }
 
 /// The values of a file that nobody has taken yet. They are kept in `f64`,
-/// which holds every stored precision exactly.
+/// which holds every stored arithmetic exactly.
 #[derive(Debug)]
 pub(super) struct Reference {
     path: PathBuf,

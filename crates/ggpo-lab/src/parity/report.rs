@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// One quantity of one folder or file, held against the reference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct ComparedQuantity {
     /// The family's folder, or the file without its extension, for example
     /// `bert` or `trajectories/lora_adamw`.
     pub family: String,
@@ -24,7 +24,7 @@ pub struct Row {
     pub tolerance: f64,
 }
 
-impl Row {
+impl ComparedQuantity {
     /// Whether the error is within the tolerance; NaN is not.
     pub fn is_within(&self) -> bool {
         self.relative <= self.tolerance
@@ -47,7 +47,7 @@ pub struct Note {
 #[derive(Debug, Default)]
 pub struct Report {
     /// The quantities, family by family.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ComparedQuantity>,
     /// What was not compared.
     pub notes: Vec<Note>,
     /// What could not be compared: a file or a value that is missing or of
@@ -57,7 +57,7 @@ pub struct Report {
 
 impl Report {
     /// The rows whose error exceeds the tolerance.
-    pub fn exceeding(&self) -> impl Iterator<Item = &Row> {
+    pub fn exceeding(&self) -> impl Iterator<Item = &ComparedQuantity> {
         self.rows.iter().filter(|row| !row.is_within())
     }
 
@@ -81,7 +81,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |cell: fn(&Row) -> &str| self.rows.iter().map(|row| cell(row).len()).max();
+        let width =
+            |cell: fn(&ComparedQuantity) -> &str| self.rows.iter().map(|row| cell(row).len()).max();
         let quantities = width(|row| &row.quantity).unwrap_or(0);
         for family in self.rows.chunk_by(|a, b| a.family == b.family) {
             writeln!(f, "{}", family[0].family)?;
@@ -118,8 +119,8 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    fn row(quantity: &str, relative: f64) -> Row {
-        Row {
+    fn row(quantity: &str, relative: f64) -> ComparedQuantity {
+        ComparedQuantity {
             family: "bert".to_owned(),
             quantity: quantity.to_owned(),
             worst_key: quantity.to_owned(),

@@ -9,13 +9,13 @@ use super::compare::Quantity;
 use super::family::Pass;
 use super::names::{parameter_key, parameter_kind};
 use super::reference::Reference;
-use super::{Precision, Row};
+use super::{Arithmetic, ComparedQuantity};
 
 /// Where the rows of one family or file go.
 pub(super) struct Section<'r> {
     pub(super) name: String,
-    pub(super) precision: Precision,
-    pub(super) rows: &'r mut Vec<Row>,
+    pub(super) arithmetic: Arithmetic,
+    pub(super) rows: &'r mut Vec<ComparedQuantity>,
 }
 
 impl Section<'_> {
@@ -27,9 +27,9 @@ impl Section<'_> {
     pub(super) fn quantity(
         &self,
         name: impl Into<String>,
-        tolerance: fn(Precision) -> f64,
+        tolerance: fn(Arithmetic) -> f64,
     ) -> Quantity {
-        Quantity::new(name, tolerance(self.precision))
+        Quantity::new(name, tolerance(self.arithmetic))
     }
 
     /// Compares a value that is a quantity of its own.
@@ -38,7 +38,7 @@ impl Section<'_> {
         reference: &mut Reference,
         key: &str,
         found: &Tensor<T>,
-        tolerance: fn(Precision) -> f64,
+        tolerance: fn(Arithmetic) -> f64,
     ) -> Result<()> {
         let mut quantity = self.quantity(key, tolerance);
         quantity.compare(reference, key, found)?;
@@ -53,7 +53,7 @@ impl Section<'_> {
         prefix: &str,
         pass: &Pass<T>,
     ) -> Result<()> {
-        let outputs = Precision::outputs;
+        let outputs = Arithmetic::outputs;
         self.value(reference, &format!("{prefix}logits"), &pass.logits, outputs)?;
         self.value(reference, &format!("{prefix}loss"), &pass.loss, outputs)
     }
@@ -65,7 +65,7 @@ impl Section<'_> {
         prefix: &str,
         pass: &Pass<T>,
     ) -> Result<()> {
-        self.parameters(reference, prefix, &pass.gradients, Precision::gradients)
+        self.parameters(reference, prefix, &pass.gradients, Arithmetic::gradients)
     }
 
     /// Compares what is known by the names of parameters, kind by kind;
@@ -75,7 +75,7 @@ impl Section<'_> {
         reference: &mut Reference,
         prefix: &str,
         found: &BTreeMap<String, Tensor<T>>,
-        tolerance: fn(Precision) -> f64,
+        tolerance: fn(Arithmetic) -> f64,
     ) -> Result<()> {
         let mut kinds: BTreeMap<&str, Quantity> = BTreeMap::new();
         for (name, value) in found {

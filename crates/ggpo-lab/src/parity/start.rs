@@ -9,7 +9,7 @@ use ggpo_train::Result;
 use ggpo_train::trainer::Real;
 use ndarray::Axis;
 
-use super::Precision;
+use super::Arithmetic;
 use super::compare::Quantity;
 use super::family::{Family, Noise};
 use super::family_of;
@@ -102,14 +102,14 @@ impl Decomposed {
         // LoRA-GA, made from gradients that the file has.
         let from_gradients = method.gradient_rows().is_some();
         let decompositions = match from_gradients {
-            true => Precision::gradients,
-            false => Precision::decompositions,
+            true => Arithmetic::gradients,
+            false => Arithmetic::decompositions,
         };
         Decomposed {
             free_product: from_gradients,
             a: section.quantity("decomposed lora_A", decompositions),
             b: section.quantity("decomposed lora_B", decompositions),
-            base: section.quantity("base of given factors", Precision::outputs),
+            base: section.quantity("base of given factors", Arithmetic::outputs),
             own_base: section.quantity("base of decomposed factors", decompositions),
         }
     }
@@ -195,8 +195,8 @@ pub(super) fn check_gradient_start<T: Real>(
     let modules = file.modules_of("", ".grad");
     let family = family_of(families, file, "base.logits", &modules)?;
     let gradients = family.weight_gradients(&modules)?;
-    let mut of_batch = section.quantity("grad", Precision::gradients);
-    let mut singular = section.quantity("singular_values", Precision::gradients);
+    let mut of_batch = section.quantity("grad", Arithmetic::gradients);
+    let mut singular = section.quantity("singular_values", Arithmetic::gradients);
     let mut decomposed = Decomposed::new(section, method);
     let mut adapters = Adapters::new();
     for (module, &(m, n)) in &modules {
@@ -230,5 +230,5 @@ pub(super) fn check_gradient_start<T: Real>(
     section.push(singular);
     decomposed.finish(section);
     let pass = family.pass(&family.parameters, &adapters, Noise::new(), Vec::new())?;
-    section.value(file, "base.logits", &pass.logits, Precision::outputs)
+    section.value(file, "base.logits", &pass.logits, Arithmetic::outputs)
 }

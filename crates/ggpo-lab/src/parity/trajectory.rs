@@ -14,7 +14,7 @@ use super::family::Family;
 use super::names::parameter_key;
 use super::reference::Reference;
 use super::section::Section;
-use super::{Precision, family_of, start};
+use super::{Arithmetic, family_of, start};
 
 /// What stands before the names of factors as training starts.
 const START: &str = "start.";
@@ -77,10 +77,10 @@ pub(super) fn check_trajectory<T: Real>(
         alive.note(file, &trainer.trained_tensors());
     }
     let losses = tensor(&[steps], losses);
-    section.value(file, "losses", &losses, Precision::trajectory_losses)?;
+    section.value(file, "losses", &losses, Arithmetic::trajectory_losses)?;
     alive.compare(section, file)?;
     let trained = trainer.trained_tensors();
-    section.parameters(file, "", &trained, Precision::trajectory_ends)?;
+    section.parameters(file, "", &trained, Arithmetic::trajectory_ends)?;
     let logits = family
         .model
         .evaluate(trainer.parameters(), trainer.adapters(), &family.batch);
@@ -88,7 +88,7 @@ pub(super) fn check_trajectory<T: Real>(
         file,
         "final.logits",
         &family.shaped(&logits),
-        Precision::trajectory_ends,
+        Arithmetic::trajectory_ends,
     )
 }
 
@@ -126,10 +126,10 @@ impl<T: Real> Alive<T> {
         let of_steps = |values: Vec<T>| tensor(&[steps, values.len() / steps], values);
         let entries = self.entries.into_iter();
         let entries = entries.map(|(name, values)| (name, of_steps(values)));
-        section.parameters(file, ALIVE, &entries.collect(), Precision::counts)?;
+        section.parameters(file, ALIVE, &entries.collect(), Arithmetic::counts)?;
         if file.has(BUDGET) {
             let counts = tensor(&[steps], self.counts);
-            section.value(file, BUDGET, &counts, Precision::counts)?;
+            section.value(file, BUDGET, &counts, Arithmetic::counts)?;
         }
         Ok(())
     }

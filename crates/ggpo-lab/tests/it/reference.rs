@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use ggpo_lab::parity::{Precision, Report, check_folder};
+use ggpo_lab::parity::{Arithmetic, Report, check_folder};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
 /// A case has base, adapted and perturbed logits and losses (6), gradients of A
@@ -44,7 +44,7 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/reference")
 }
 
-fn check(folder: &Path, precision: Precision) -> Report {
+fn check(folder: &Path, precision: Arithmetic) -> Report {
     check_folder(folder, precision).expect("a folder with families")
 }
 
@@ -68,7 +68,7 @@ fn assert_complete(report: &Report) {
 
 #[test]
 fn everything_agrees_in_single_precision() {
-    let report = check(&fixtures(), Precision::F32);
+    let report = check(&fixtures(), Arithmetic::F32);
     assert_complete(&report);
     assert!(report.agrees(), "{report}");
 }
@@ -92,7 +92,7 @@ const SINGLE_PRECISION_PARTS: [(&str, f64); 5] = [
 
 #[test]
 fn everything_agrees_in_double_precision() {
-    let report = check(&fixtures(), Precision::F64);
+    let report = check(&fixtures(), Arithmetic::F64);
     assert_complete(&report);
     for row in report.exceeding() {
         let own = SINGLE_PRECISION_PARTS
@@ -221,7 +221,7 @@ fn a_disturbed_value_exceeds_its_tolerance_and_is_named() {
     for (key, quantity) in cases {
         let folder = copy(&["bert"]);
         disturb(&folder.path().join("bert/case.safetensors"), &key);
-        let report = check(folder.path(), Precision::F32);
+        let report = check(folder.path(), Arithmetic::F32);
         assert_eq!(exceeding(&report), [format!("bert: {quantity}")]);
         assert_eq!(report.exceeding().next().unwrap().worst_key, key);
         assert_eq!(report.rows.len(), FAMILIES[0].1);
@@ -306,7 +306,7 @@ fn a_disturbed_file_exceeds_its_tolerance() {
         let path = format!("{file}.safetensors");
         let folder = copy(&["llama", &path]);
         disturb(&folder.path().join(path), key);
-        let report = check(folder.path(), Precision::F32);
+        let report = check(folder.path(), Arithmetic::F32);
         assert!(report.errors.is_empty(), "{file}: {:?}", report.errors);
         let mut found = exceeding(&report);
         found.sort();
@@ -337,7 +337,7 @@ fn a_disturbed_start_is_noticed() {
         let path = format!("methods/{file}.safetensors");
         let folder = copy(&["llama", &path]);
         disturb(&folder.path().join(path), &key);
-        let report = check(folder.path(), Precision::F32);
+        let report = check(folder.path(), Arithmetic::F32);
         assert!(report.errors.is_empty(), "{file}: {:?}", report.errors);
         let found = exceeding(&report);
         let of_file = |row: &String| row.starts_with(&format!("methods/{file}: "));
@@ -355,7 +355,7 @@ fn a_disturbed_input_is_noticed() {
     let folder = copy(&["llama"]);
     let case = folder.path().join("llama/case.safetensors");
     disturb(&case, &format!("ggpo.{layer}.eps"));
-    let found = exceeding(&check(folder.path(), Precision::F32));
+    let found = exceeding(&check(folder.path(), Arithmetic::F32));
     assert!(!found.is_empty() && found.iter().all(|row| row.contains("perturbed")));
 
     let folder = copy(&["llama"]);
@@ -363,7 +363,7 @@ fn a_disturbed_input_is_noticed() {
         .path()
         .join("llama/adapter/adapter_model.safetensors");
     disturb(&adapter, &format!("{layer}.lora_B.weight"));
-    let found = exceeding(&check(folder.path(), Precision::F32));
+    let found = exceeding(&check(folder.path(), Arithmetic::F32));
     assert!(!found.is_empty() && found.iter().all(|row| !row.contains("base")));
 }
 
@@ -371,7 +371,7 @@ fn a_disturbed_input_is_noticed() {
 fn error(change: impl FnOnce(&Path)) -> String {
     let folder = copy(&["llama"]);
     change(&folder.path().join("llama"));
-    let report = check(folder.path(), Precision::F32);
+    let report = check(folder.path(), Arithmetic::F32);
     assert_eq!(report.errors.len(), 1, "{:?}", report.errors);
     assert!(!report.agrees());
     report.errors[0].to_string()
@@ -453,7 +453,7 @@ fn what_does_not_fit_is_an_error() {
 #[test]
 fn files_must_have_a_family_and_a_known_name() {
     let folder = copy(&["bert", "variants/rslora.safetensors"]);
-    let report = check(folder.path(), Precision::F32);
+    let report = check(folder.path(), Arithmetic::F32);
     let text = report.errors[0].to_string();
     assert!(text.contains("rslora.safetensors: expected"), "{text}");
 
@@ -463,8 +463,8 @@ fn files_must_have_a_family_and_a_known_name() {
     };
     rename("variants", "any name");
     rename("adamw.safetensors", "unheard.safetensors");
-    let report = check(folder.path(), Precision::F32);
-    let of_group = |row: &ggpo_lab::parity::Row| row.family == "any name/rslora";
+    let report = check(folder.path(), Arithmetic::F32);
+    let of_group = |row: &ggpo_lab::parity::ComparedQuantity| row.family == "any name/rslora";
     assert_eq!(report.rows.iter().filter(|row| of_group(row)).count(), 4);
     assert!(report.notes.is_empty(), "{:?}", report.notes);
     assert_eq!(report.errors.len(), 1, "{:?}", report.errors);
@@ -472,7 +472,7 @@ fn files_must_have_a_family_and_a_known_name() {
     assert!(text.contains("unheard.safetensors"), "{text}");
 
     let empty = tempfile::tempdir().unwrap();
-    let text = check_folder(empty.path(), Precision::F32)
+    let text = check_folder(empty.path(), Arithmetic::F32)
         .unwrap_err()
         .to_string();
     assert!(text.contains("found none"), "{text}");
@@ -483,7 +483,7 @@ fn files_must_have_a_family_and_a_known_name() {
 fn a_folder_of_methods_finds_its_family_beside_it() {
     let folder = copy(&["methods/sam_merged_adamw.safetensors"]);
     let methods = folder.path().join("methods");
-    let report = check(&methods, Precision::F32);
+    let report = check(&methods, Arithmetic::F32);
     assert!(report.rows.is_empty() && report.errors.len() == 1);
     let text = report.errors[0].to_string();
     assert!(text.contains("expected values of a family"), "{text}");
@@ -492,12 +492,12 @@ fn a_folder_of_methods_finds_its_family_beside_it() {
     let llama = beside.path().join("llama");
     std::fs::create_dir(folder.path().join("reference")).unwrap();
     std::fs::rename(llama, folder.path().join("reference/llama")).unwrap();
-    let report = check(&methods, Precision::F32);
+    let report = check(&methods, Arithmetic::F32);
     assert!(report.agrees(), "{report}");
     let names: Vec<&str> = report.rows.iter().map(|row| row.family.as_str()).collect();
     assert_eq!(names, ["sam_merged_adamw"; 4]);
     // The same as a group of the folder above.
-    let report = check(folder.path(), Precision::F32);
+    let report = check(folder.path(), Arithmetic::F32);
     assert!(report.agrees() && report.rows.len() == 4, "{report}");
 }
 
@@ -512,7 +512,7 @@ fn settings_are_those_of_the_method_and_all_are_used() {
                 None => metadata.remove(name),
             };
         });
-        let report = check(folder.path(), Precision::F32);
+        let report = check(folder.path(), Arithmetic::F32);
         assert_eq!(report.errors.len(), 1, "{:?}", report.errors);
         report.errors[0].to_string()
     };

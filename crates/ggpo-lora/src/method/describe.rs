@@ -2,7 +2,7 @@
 
 use super::{AdapterKind, MethodConfig};
 use crate::perturbation::ggpo::{
-    GgpoConfig, GgpoForm, GradientEstimate, NoiseSpread, SigmaSchedule,
+    GgpoConfig, GgpoForm, GradientEstimate, NoisePlace, NoiseSpread, SigmaSchedule, WeightTerm,
 };
 use crate::perturbation::{PerturbationConfig, Sign, Space};
 
@@ -47,7 +47,7 @@ impl GgpoConfig {
             && self.beta > 0.0
             && self.form == GgpoForm::Paper;
         match self.spread {
-            NoiseSpread::Isotropic => Guidance::Control,
+            NoiseSpread::Isotropic | NoiseSpread::Shuffled => Guidance::Control,
             NoiseSpread::Rows if guided => Guidance::Guided,
             NoiseSpread::Rows => Guidance::None,
         }
@@ -65,6 +65,10 @@ impl GgpoConfig {
                 format!("weight norms and exact gradient norms, beta {beta}")
             }
         };
+        let terms = match self.weight {
+            WeightTerm::Merged => terms,
+            WeightTerm::None => terms.replacen("weight norms and ", "", 1),
+        };
         let ramp = match self.schedule {
             SigmaSchedule::Constant => "",
             SigmaSchedule::CosineRamp => ", rising from 0 along a cosine",
@@ -72,8 +76,13 @@ impl GgpoConfig {
         let spread = match self.spread {
             NoiseSpread::Rows => "per row",
             NoiseSpread::Isotropic => "the same for all rows of a layer",
+            NoiseSpread::Shuffled => "dealt to the rows at random",
         };
-        format!("sigma {sigma}{ramp}; {terms}; {spread}")
+        let place = match self.acts_on {
+            NoisePlace::Weights => "",
+            NoisePlace::Gradients => "; as noise on the gradients alone",
+        };
+        format!("sigma {sigma}{ramp}; {terms}; {spread}{place}")
     }
 }
 

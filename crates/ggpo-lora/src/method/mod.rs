@@ -28,6 +28,7 @@ use crate::adapter::{Adapter, Base, LoraConfig, Regulator};
 use crate::init::{Factors, LoraGaConfig, lora_ga, olora, pissa};
 use crate::lora_plus::LoraPlusConfig;
 use crate::perturbation::{Perturbation, PerturbationConfig};
+use crate::product_decay::ProductDecayConfig;
 
 /// What is trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -81,6 +82,9 @@ pub struct MethodConfig {
     /// LoRA+: learning rates of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora_plus: Option<LoraPlusConfig>,
+    /// A penalty on the update `s B A`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product_decay: Option<ProductDecayConfig>,
 }
 
 fn is_default<C: Default + PartialEq>(config: &C) -> bool {
@@ -108,6 +112,9 @@ impl MethodConfig {
         }
         if let Some(lora_plus) = &self.lora_plus {
             lora_plus.validate()?;
+        }
+        if let Some(decay) = &self.product_decay {
+            decay.validate()?;
         }
         refusal(self).map_or(Ok(()), Err)
     }
@@ -196,7 +203,10 @@ impl MethodConfig {
                 self.lora.rank,
                 total_steps,
             )?)),
-            _ => None,
+            _ => {
+                let boxed = |decay| Box::new(decay) as Box<dyn Regulator<T>>;
+                self.product_decay.map(boxed)
+            }
         })
     }
 

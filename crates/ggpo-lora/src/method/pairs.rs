@@ -26,6 +26,19 @@ pub fn refusal(config: &MethodConfig) -> Option<LoraError> {
     if config.adapter == AdapterKind::Full && config.lora_plus.is_some() {
         return undefined(format!("LoRA+ with {adapter}"), NO_FACTORS);
     }
+    if config.product_decay.is_some() {
+        let pair = format!("decay of the update with {adapter}");
+        match config.adapter {
+            AdapterKind::Full => return undefined(pair, NO_FACTORS),
+            AdapterKind::Dora => return undefined(pair, NO_PRODUCT),
+            AdapterKind::Adalora => return undefined(pair, OWN_PENALTY),
+            AdapterKind::Lora if config.init != InitConfig::Kaiming => {
+                let pair = format!("decay of the update with {start}");
+                return undefined(pair, NO_PRODUCT);
+            }
+            AdapterKind::Lora => {}
+        }
+    }
     let perturbation = config.perturbation.as_ref()?;
     if let PerturbationConfig::Ggpo(ggpo) = perturbation
         && ggpo.form == GgpoForm::SdScripts
@@ -54,6 +67,8 @@ const NO_FACTORS: &str = "it trains the weights themselves and has no A and B";
 const NO_LAYERS: &str = "it has no adapters, whose layers a perturbation acts on";
 const E_STARTS_AT_0: &str =
     "AdaLoRA starts at E = 0 with P and Q at random, so there are no A and B to start";
+const NO_PRODUCT: &str = "the change of the weight is not the product s B A alone";
+const OWN_PENALTY: &str = "AdaLoRA has a penalty of its own on its factors";
 const START_RANK: &str = "its scaling is alpha / r for the r of the start";
 const CIRCULATION: &str = "this form is in circulation for plain LoRA only";
 const ROW_NORM: &str = "the norm of a row of DoRA's weight is its magnitude, so the derivative \

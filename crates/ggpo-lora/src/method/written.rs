@@ -21,6 +21,7 @@ pub(super) struct Written {
     init: Option<Value>,
     perturbation: Option<Value>,
     lora_plus: Option<Value>,
+    product_decay: Option<Value>,
 }
 
 /// The word for no perturbation.
@@ -58,6 +59,10 @@ impl TryFrom<Written> for MethodConfig {
         if let Some(fields) = written.lora_plus {
             let known = config.lora_plus.unwrap_or_default();
             config.lora_plus = Some(with("lora_plus", &known, fields)?);
+        }
+        if let Some(fields) = written.product_decay {
+            let known = config.product_decay.unwrap_or_default();
+            config.product_decay = Some(with("product_decay", &known, fields)?);
         }
         if let Some(init) = written.init {
             config.init = of_kind("init", Some(config.init), init, "kaiming")?;

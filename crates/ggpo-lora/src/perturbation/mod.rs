@@ -75,7 +75,8 @@ pub struct LowRankMove<T> {
 /// every micro-batch, at the point that [`noise`](Self::noise),
 /// [`merged_move`](Self::merged_move) and [`factor_moves`](Self::factor_moves) say,
 /// each followed by [`observe`](Self::observe); [`ascend`](Self::ascend), and if that
-/// says so all passes once more, at the point that is now said. What is drawn depends
+/// says so all passes once more, at the point that is now said; then
+/// [`settle`](Self::settle) for the gradient of every factor. What is drawn depends
 /// on the seed, the step, the layer and the position in the matrix, and on nothing
 /// else. Nothing of a perturbation remains after its step.
 pub trait Perturbation<T: Scalar>: Debug + Send + Sync {
@@ -108,6 +109,10 @@ pub trait Perturbation<T: Scalar>: Debug + Send + Sync {
     fn ascend(&mut self, _layers: &dyn AdaptedLayers<T>) -> bool {
         false
     }
+
+    /// Changes the gradient of a factor of a layer after the passes, the elements in one
+    /// row: what the optimiser gets.
+    fn settle(&self, _layer: usize, _factor: usize, _gradient: &mut [T]) {}
 
     /// What it reads.
     fn reads(&self) -> Reads;

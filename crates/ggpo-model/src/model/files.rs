@@ -20,7 +20,7 @@ impl Model {
             Body::Bert(_) => "bert.",
             Body::Llama(_) => "model.",
             Body::Gpt2(_) => "transformer.",
-            Body::T5(_) => "",
+            Body::T5(_) | Body::FeatureLayer(_) => "",
         }
     }
 
@@ -32,6 +32,7 @@ impl Model {
             Body::Llama(_) => "model.embed_tokens.weight",
             Body::Gpt2(_) => "transformer.wte.weight",
             Body::T5(_) => "shared.weight",
+            Body::FeatureLayer(_) => super::feature_layer::TABLE,
         }
     }
 
@@ -43,6 +44,7 @@ impl Model {
             Body::Llama(config) => config.extra(name, self.head),
             Body::Gpt2(config) => config.extra(name, self.head),
             Body::T5(config) => config.extra(name),
+            Body::FeatureLayer(config) => config.extra(),
         }
     }
 
@@ -50,7 +52,7 @@ impl Model {
     pub(crate) fn stores_transposed(&self, name: &str) -> bool {
         match &self.body {
             Body::Gpt2(config) => config.stores_transposed(name),
-            Body::Bert(_) | Body::Llama(_) | Body::T5(_) => false,
+            Body::Bert(_) | Body::Llama(_) | Body::T5(_) | Body::FeatureLayer(_) => false,
         }
     }
 

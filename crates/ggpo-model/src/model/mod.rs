@@ -6,6 +6,7 @@
 mod bert;
 mod cache;
 mod config;
+mod feature_layer;
 mod files;
 mod gpt2;
 mod graph;
@@ -22,6 +23,7 @@ use ggpo_tensor::parallel::in_pool;
 pub use bert::BertConfig;
 pub use cache::KeyValueCache;
 pub use config::ConfigJson;
+pub use feature_layer::FeatureLayerConfig;
 pub(crate) use files::Extra;
 pub use ggpo_lora::Adapters;
 pub use gpt2::Gpt2Config;
@@ -59,6 +61,8 @@ pub enum Body {
     /// Encoder and decoder with relative positions and RMS norm before each
     /// block.
     T5(T5Config),
+    /// One layer on features that were calculated before.
+    FeatureLayer(FeatureLayerConfig),
 }
 
 /// What a model predicts.
@@ -97,6 +101,7 @@ impl Model {
             Body::Llama(config) => config.specification(self.head),
             Body::Gpt2(config) => config.specification(self.head),
             Body::T5(config) => config.specification(),
+            Body::FeatureLayer(config) => config.specification(self.head),
         }
     }
 
@@ -107,6 +112,7 @@ impl Model {
             Body::Llama(config) => config.block_linears(),
             Body::Gpt2(config) => config.block_linears(),
             Body::T5(config) => config.block_linears(),
+            Body::FeatureLayer(config) => config.block_linears(),
         }
     }
 
@@ -129,6 +135,7 @@ impl Model {
             Body::Llama(config) => config.max_position_embeddings,
             Body::Gpt2(config) => config.n_positions,
             Body::T5(_) => usize::MAX,
+            Body::FeatureLayer(_) => 1,
         }
     }
 
@@ -139,6 +146,7 @@ impl Model {
             Body::Llama(config) => config.vocab_size,
             Body::Gpt2(config) => config.vocab_size,
             Body::T5(config) => config.vocab_size,
+            Body::FeatureLayer(config) => config.rows,
         }
     }
 
@@ -146,7 +154,7 @@ impl Model {
     /// without an encoder, which continues what it is given.
     pub fn start_token(&self) -> Option<usize> {
         match &self.body {
-            Body::Bert(_) | Body::Llama(_) | Body::Gpt2(_) => None,
+            Body::Bert(_) | Body::Llama(_) | Body::Gpt2(_) | Body::FeatureLayer(_) => None,
             Body::T5(_) => Some(t5::START),
         }
     }
@@ -154,7 +162,7 @@ impl Model {
     /// Whether the model predicts the next token of a text from those before
     /// it, so that it can generate.
     pub fn is_decoder(&self) -> bool {
-        self.head == Head::Tokens && !matches!(self.body, Body::Bert(_))
+        self.head == Head::Tokens && !matches!(self.body, Body::Bert(_) | Body::FeatureLayer(_))
     }
 
     /// Logits of every row (classes; one number of a regression) or every
@@ -174,8 +182,9 @@ impl Model {
         T::logits_at(self, graph, batch, positions)
     }
 
-    /// Mean cross entropy over the targets of a batch, or mean squared error of
-    /// a regression, of shape `[1]`.
+    /// Mean cross entropy over the targets of a batch, mean squared error of a
+    /// regression, or the mean squared distance from the values of the classes, of
+    /// shape `[1]`.
     ///
     /// The head reads only the states where a target stands, and of a token
     /// head the logits are not stored.

@@ -26,9 +26,13 @@ impl Model {
 
     pub(crate) fn loss_of<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
         let states = self.head_states(graph, batch);
-        if self.head == Head::Value {
+        if !batch.values.is_empty() {
             let values: Vec<T> = batch.values.iter().map(|&v| T::from_f64(v)).collect();
-            return ops::mean_squared_error(&self.head_logits(graph, states), &values);
+            let mean = ops::mean_squared_error(&self.head_logits(graph, states), &values);
+            return match values.len() / batch.target_count() {
+                1 => mean,
+                outputs => ops::scale(&mean, T::from_f64(outputs as f64)),
+            };
         }
         let (rows, targets): (Vec<usize>, Vec<usize>) = batch
             .targets
@@ -55,6 +59,7 @@ impl Model {
             Body::Llama(config) => config.states(graph, batch),
             Body::Gpt2(config) => config.states(graph, batch),
             Body::T5(config) => config.states(graph, batch),
+            Body::FeatureLayer(config) => config.states(graph, batch),
         }
     }
 
@@ -99,6 +104,7 @@ impl Model {
             Body::Llama(config) => config.output(self.head, states),
             Body::Gpt2(config) => config.output(self.head, states),
             Body::T5(config) => config.output(states),
+            Body::FeatureLayer(config) => config.output(states),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ggpo_files::write_atomically;
 use tokenizers::models::bpe::{BPE, BpeTrainer, BpeTrainerBuilder};
+use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, NormalizerWrapper, PostProcessorWrapper, TokenizerBuilder};
 
@@ -56,6 +57,23 @@ impl Tokenizer {
                     format!("expected a tokenizer for any text, found {error}"),
                 )
             })
+    }
+
+    /// A tokenizer whose texts are the numbers below `count`, one token each; every
+    /// other text is the token `count`.
+    ///
+    /// # Panics
+    /// Never: the unknown is a token.
+    pub fn of_numbers(count: usize) -> Self {
+        const UNKNOWN: &str = "[UNK]";
+        let tokens = (0..count).map(|number| number.to_string());
+        let tokens = tokens.chain([UNKNOWN.to_owned()]).zip(0..);
+        let model = WordLevel::builder()
+            .vocab(tokens.collect())
+            .unk_token(UNKNOWN.to_owned())
+            .build()
+            .expect("the unknown is a token");
+        Self::new(tokenizers::Tokenizer::new(model)).expect("it encodes every text")
     }
 
     /// Takes over a tokenizer of the Hugging Face library.

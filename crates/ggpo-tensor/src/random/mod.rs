@@ -63,6 +63,8 @@ pub enum Purpose {
     Sampling = 9,
     /// Synthetic data.
     Data = 10,
+    /// Noise added to gradients.
+    GradientNoise = 11,
 }
 
 /// A stream of 2⁶⁴ random elements named by `(seed, purpose, step, layer)`.

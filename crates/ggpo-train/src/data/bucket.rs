@@ -65,18 +65,19 @@ pub fn scoring_batches(lengths: &[usize], outputs: usize) -> Vec<Vec<usize>> {
     batches
 }
 
-/// The examples in batches for scoring, each with the numbers of its rows.
+/// The examples of a task of so many classes in batches for scoring, each with the numbers of its rows.
 pub fn scored_batches(
     examples: &[Example],
     task: &TaskConfig,
     tokenizer: &Tokenizer,
+    classes: usize,
 ) -> Vec<(Vec<usize>, Batch)> {
     let lengths: Vec<usize> = examples.iter().map(Example::length).collect();
     let outputs = match task.kind {
         TaskKind::Classification | TaskKind::Regression => 1,
         _ => tokenizer.vocabulary(),
     };
-    let fill = Fill::of(task, tokenizer);
+    let fill = Fill::of(task, tokenizer, classes);
     let batch = |rows: Vec<usize>| {
         let examples: Vec<&Example> = rows.iter().map(|&row| &examples[row]).collect();
         let batch = collate(&examples, fill);

@@ -6,7 +6,7 @@ use ggpo_model::batch::{Batch, DecoderInput};
 use ggpo_model::tokenizer::Tokenizer;
 use ggpo_tensor::random::Stream;
 
-use super::{TaskConfig, TaskKind};
+use super::{ClassLoss, TaskConfig, TaskKind};
 
 /// A tokenised row and its answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,15 +64,18 @@ pub struct Fill {
     /// Before the target of a decoder; none if the model has no decoder beside
     /// an encoder.
     pub decoder_start: Option<usize>,
+    /// The number of classes, where they are fitted by least squares.
+    pub indicators: Option<usize>,
 }
 
 impl Fill {
-    /// The ids of a task and a model's tokenizer.
-    pub fn of(task: &TaskConfig, tokenizer: &Tokenizer) -> Self {
+    /// The ids of a task of so many classes and a model's tokenizer.
+    pub fn of(task: &TaskConfig, tokenizer: &Tokenizer, classes: usize) -> Self {
         let decoder = task.kind == TaskKind::TextToText;
         Fill {
             padding: tokenizer.padding(),
             decoder_start: decoder.then(|| tokenizer.decoder_start()),
+            indicators: (task.loss == ClassLoss::LeastSquares).then_some(classes),
         }
     }
 }
@@ -98,7 +101,12 @@ pub fn collate(examples: &[&Example], fill: Fill) -> Batch {
     for example in examples {
         match example.answer {
             Answer::Unknown | Answer::Sequence(_) => batch.targets.push(None),
-            Answer::Class(class) => batch.targets.push(Some(class)),
+            Answer::Class(class) => {
+                batch.targets.push(Some(class));
+                if let Some(classes) = fill.indicators {
+                    batch.values.extend(indicators(class, classes));
+                }
+            }
             Answer::Value(value) => batch.values.push(value),
             Answer::Tokens { from } => {
                 let next = (1..=time).map(|t| example.ids.get(t).copied().filter(|_| t >= from));
@@ -107,6 +115,11 @@ pub fn collate(examples: &[&Example], fill: Fill) -> Batch {
         }
     }
     batch
+}
+
+/// 1 for the class and 0 for the others, less their mean.
+pub fn indicators(class: usize, classes: usize) -> impl Iterator<Item = f64> {
+    (0..classes).map(move |it| f64::from(u8::from(it == class)) - 1.0 / classes as f64)
 }
 
 fn add_decoder(batch: &mut Batch, examples: &[&Example], start: usize, padding: usize) {
@@ -196,6 +209,7 @@ mod tests {
     const FILL: Fill = Fill {
         padding: PAD,
         decoder_start: None,
+        indicators: None,
     };
 
     #[test]
@@ -242,8 +256,8 @@ mod tests {
     #[test]
     fn the_decoder_reads_the_target_shifted_by_one() {
         let fill = Fill {
-            padding: PAD,
             decoder_start: Some(1),
+            ..FILL
         };
         let row = Example::new(vec![5, 6, 3], Answer::Sequence(vec![7, 8, 3]));
         let short = Example::new(vec![5, 3], Answer::Sequence(vec![3]));
@@ -353,7 +367,7 @@ mod tests {
         /// What a decoder reads at t + 1 is what it should have written at t.
         #[test]
         fn shifting_loses_and_adds_no_target(rows in sequences(1)) {
-            let fill = Fill { padding: PAD, decoder_start: Some(1) };
+            let fill = Fill { decoder_start: Some(1), ..FILL };
             let examples: Vec<Example> = rows.iter()
                 .map(|target| Example::new(vec![5, 3], Answer::Sequence(target.clone())))
                 .collect();

@@ -84,10 +84,26 @@ pub struct TaskConfig {
     /// of validation and test, and 512 of the training rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scored_rows: Option<ScoredRows>,
+    /// What fits a model to the classes of a classification.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(!skip_serializing_if)]
+    pub loss: ClassLoss,
     /// Share of training rows whose label is replaced by a wrong one.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(!skip_serializing_if)]
     pub label_noise: f64,
+}
+
+/// What fits a model to the classes of a classification.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassLoss {
+    /// Cross entropy of the softmax.
+    #[default]
+    CrossEntropy,
+    /// The squared distance of the outputs from the indicator of the class, less its
+    /// mean: a loss that a model can bring to 0.
+    LeastSquares,
 }
 
 /// How many rows scores are taken from.
@@ -122,6 +138,10 @@ fn is_one_tenth(share: &f64) -> bool {
 
 fn is_zero(share: &f64) -> bool {
     *share == 0.0
+}
+
+fn is_default<C: Default + PartialEq>(config: &C) -> bool {
+    *config == C::default()
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -192,6 +212,7 @@ impl TaskConfig {
             train_rows: None,
             scored_rows: None,
             label_noise: 0.0,
+            loss: ClassLoss::default(),
         }
     }
 

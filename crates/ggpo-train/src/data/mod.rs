@@ -17,6 +17,6 @@ pub mod layout;
 pub mod table;
 pub mod text;
 
-pub use collate::{Answer, Example, Fill, collate, collate_masked};
-pub use config::{ScoredRows, TaskConfig, TaskKind};
+pub use collate::{Answer, Example, Fill, collate, collate_masked, indicators};
+pub use config::{ClassLoss, ScoredRows, TaskConfig, TaskKind};
 pub use dataset::{Dataset, FileNotes};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::data::config::{ScoredRows, TaskConfig, TaskKind};
+pub use crate::data::config::{ClassLoss, ScoredRows, TaskConfig, TaskKind};
+pub use crate::head::{HeadConfig, HeadFit};
 use crate::method::MethodConfig;
 use crate::trainer::TrainerConfig;
 use crate::{Error, Result};
@@ -24,6 +25,10 @@ pub struct RunConfig {
     /// How it is learnt.
     #[serde(default)]
     pub method: MethodConfig,
+    /// What becomes of a classification's head.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(!skip_serializing_if)]
+    pub head: HeadConfig,
     /// The optimisation.
     pub training: TrainerConfig,
     /// Rows per optimiser step.
@@ -36,6 +41,10 @@ pub struct RunConfig {
     pub evaluate_every: u32,
     /// Steps between two checkpoints; without it, they come with the evaluations.
     pub checkpoint_every: u32,
+}
+
+fn is_default<C: Default + PartialEq>(config: &C) -> bool {
+    *config == C::default()
 }
 
 fn one() -> usize {
@@ -91,6 +100,7 @@ impl RunConfig {
             return Err(Error::config("micro_batches", expected, self.micro_batches));
         }
         self.task.validate()?;
+        self.head.validate()?;
         self.method.validate()?;
         self.training.validate()
     }

@@ -21,7 +21,7 @@ use ggpo_files::write_atomically;
 use ggpo_lora::NoiseStatistics;
 use serde::{Deserialize, Serialize};
 
-pub use config::{RunConfig, ScoredRows, TaskConfig, TaskKind};
+pub use config::{ClassLoss, HeadConfig, HeadFit, RunConfig, ScoredRows, TaskConfig, TaskKind};
 pub use description::{DEFAULT_EPOCHS, Description};
 pub use session::{CHECKPOINT, CheckpointSummary, Stepper, summarize_checkpoint};
 pub use task::{Corpora, Task};

@@ -366,8 +366,18 @@ fn new_trainer(config: &RunConfig, task: &Task) -> Result<Trainer<f32>> {
         let new = model.new_parameter(spec, INITIALIZER_RANGE, config.seed);
         parameters.insert(spec.name.clone(), new);
     }
+    let fitted = config
+        .head
+        .fitted(&model, &parameters, &task.all_rows(config))?;
     let first_rows = |rows| task.first_rows(config, rows);
-    let trainable = Trainable::new(&config.method, model, parameters, config.seed, first_rows)?;
+    let fitted = fitted.map(|(name, weight)| {
+        parameters.insert(name.clone(), weight);
+        name
+    });
+    let mut trainable = Trainable::new(&config.method, model, parameters, config.seed, first_rows)?;
+    if let Some(name) = fitted {
+        trainable.trained.remove(&name);
+    }
     let training = config.training.clone();
     Trainer::new(trainable, &config.method, training, config.seed)
 }

@@ -112,10 +112,11 @@ impl Task {
         let validation = corpus.validation.as_ref().unwrap_or(&set_aside);
         let train = choose_rows(config, train, corpus.labels.len());
         let scored = config.task.scored_rows.unwrap_or_default();
-        let fill = Fill::of(&config.task, &corpus.tokenizer);
+        let classes = corpus.labels.len();
+        let fill = Fill::of(&config.task, &corpus.tokenizer, classes);
         let batches = |examples: &[Example], rows: usize| -> Vec<Batch> {
             let rows = &examples[..rows.min(examples.len())];
-            let batches = scored_batches(rows, &config.task, &corpus.tokenizer);
+            let batches = scored_batches(rows, &config.task, &corpus.tokenizer, classes);
             batches.into_iter().map(|(_, batch)| batch).collect()
         };
         let audit: Vec<&Example> = validation.iter().take(AUDIT_ROWS).collect();
@@ -194,6 +195,13 @@ impl Task {
         let order = self.epoch_rows(config, 0).into_iter().flatten();
         let rows: Vec<&Example> = order.take(rows).map(|row| &self.train[row]).collect();
         collate(&rows, self.fill)
+    }
+
+    /// All training rows, with their labels as trained on, in batches.
+    pub fn all_rows(&self, config: &RunConfig) -> Vec<Batch> {
+        let classes = self.corpus.labels.len();
+        let batches = scored_batches(&self.train, &config.task, self.tokenizer(), classes);
+        batches.into_iter().map(|(_, batch)| batch).collect()
     }
 
     /// The micro-batches of every step of one pass over the training rows.

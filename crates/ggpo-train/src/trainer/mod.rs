@@ -228,6 +228,7 @@ impl<T: Real> Trainer<T> {
             passes = self.passes(micro_batches, total)?;
         }
         self.remember(&passes);
+        self.settle(&mut passes.by_name);
         self.lap("gradients", "sum and check");
         let (gradient_norm, learning_rate) = self.apply(passes.by_name);
         self.lap("optimiser", "clip and update");
@@ -292,6 +293,21 @@ impl<T: Real> Trainer<T> {
         let gradients = LayerGradients::of(&passes.gradients, &passes.by_name);
         let again = self.with_perturbation(&gradients, |it, layers| it.ascend(layers));
         again.unwrap_or(false)
+    }
+
+    /// Lets the perturbation change what the optimiser gets.
+    fn settle(&self, gradients: &mut BTreeMap<String, Tensor<T>>) {
+        let Some(perturbation) = &self.perturbation else {
+            return;
+        };
+        for (layer, (module, adapter)) in self.trainable.adapters.iter().enumerate() {
+            for (index, (factor, _)) in adapter.factors().into_iter().enumerate() {
+                if let Some(gradient) = gradients.get_mut(&parameter_name(module, factor)) {
+                    let gradient = gradient.as_slice_mut().expect("standard layout");
+                    perturbation.settle(layer, index, gradient);
+                }
+            }
+        }
     }
 
     /// Keeps what the perturbation reads at the next step. Gradients of the last step

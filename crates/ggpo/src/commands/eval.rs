@@ -70,7 +70,12 @@ impl Eval {
             .then(|| self.count_right(&opened, &task, &dataset))
             .transpose()?;
         let model = &opened.assembled;
-        let batches = scored_batches(&dataset.examples, &task, &model.tokenizer);
+        let batches = scored_batches(
+            &dataset.examples,
+            &task,
+            &model.tokenizer,
+            model.labels.len(),
+        );
         let batches: Vec<Batch> = batches.into_iter().map(|(_, batch)| batch).collect();
         let scores = evaluate(&model.model, &model.parameters, &model.adapters, &batches);
         if self.json {

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod eval;
+pub(crate) mod features;
 pub(crate) mod fetch;
 pub(crate) mod generate;
 pub(crate) mod inspect;

@@ -88,7 +88,12 @@ impl Predict {
 fn judged(opened: &Opened, task: &TaskConfig, dataset: &Dataset) -> Result<Vec<u8>> {
     let model = &opened.assembled;
     let bar = progress::bar(dataset.examples.len() as u64, "predicting", "rows");
-    let batches = scored_batches(&dataset.examples, task, &model.tokenizer);
+    let batches = scored_batches(
+        &dataset.examples,
+        task,
+        &model.tokenizer,
+        model.labels.len(),
+    );
     let (parameters, adapters) = (&model.parameters, &model.adapters);
     let count = |rows: usize| bar.inc(rows as u64);
     let predictions = predict(&model.model, parameters, adapters, &batches, count);

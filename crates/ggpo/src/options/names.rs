@@ -56,6 +56,8 @@ pub(super) const RENAMED: [Renamed; 12] = [
     renamed("training.adamw.beta2", "adam-beta2"),
     renamed("training.adamw.eps", "adam-eps"),
     renamed("task.kind", "task"),
+    renamed("head.fit", "head"),
+    renamed("head.penalty", "head-penalty"),
     described(
         "task.header",
         "no-header",
@@ -64,10 +66,11 @@ pub(super) const RENAMED: [Renamed; 12] = [
 ];
 
 /// Tables whose settings have their name before their own.
-pub(super) const PREFIXED: [(&str, &str); 3] = [
+pub(super) const PREFIXED: [(&str, &str); 4] = [
     ("method.adalora.", "adalora-"),
     ("method.init.", "lora-ga-"),
     ("method.lora_plus.", "lora-plus-"),
+    ("method.product_decay.", "product-decay-"),
 ];
 
 fn renaming(path: &str) -> Option<&'static Renamed> {

@@ -6,12 +6,13 @@ use std::fmt::{self, Display};
 use ggpo_lora::adapter::adalora::AdaLoraConfig;
 use ggpo_lora::lora_plus::LoraPlusConfig;
 use ggpo_lora::perturbation::{EfmLoraConfig, MgpoConfig, MsamConfig, SamConfig};
+use ggpo_lora::product_decay::ProductDecayConfig;
 use ggpo_lora::{GgpoConfig, LoraGaConfig};
 use ggpo_train::data::TaskConfig;
 use ggpo_train::data::layout::Columns;
 use ggpo_train::method::MethodConfig;
 use ggpo_train::optimizer::AdamWConfig;
-use ggpo_train::run::{Corpora, RunConfig};
+use ggpo_train::run::{Corpora, HeadConfig, RunConfig};
 use ggpo_train::schedule::Schedule;
 use ggpo_train::trainer::TrainerConfig;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
@@ -86,6 +87,8 @@ fn heard() -> BTreeSet<String> {
     all.extend(fields::<MsamConfig>("method.perturbation."));
     all.extend(fields::<EfmLoraConfig>("method.perturbation."));
     all.extend(fields::<LoraPlusConfig>("method.lora_plus."));
+    all.extend(fields::<ProductDecayConfig>("method.product_decay."));
+    all.extend(fields::<HeadConfig>("head."));
     all.extend(fields::<TrainerConfig>("training."));
     all.extend(fields::<Schedule>("training.schedule."));
     all.extend(fields::<AdamWConfig>("training.adamw."));
@@ -293,8 +296,8 @@ fn a_default_changes_nothing() {
             let part = format!("{}.kind", setting.part());
             if let Some(kind) = &meaning.kind {
                 changes.push((part.as_str(), Value::from(kind.as_str())));
-            } else if setting.part() == "method.lora_plus" {
-                changes.push(("method.lora_plus", Table::new().into()));
+            } else if let part @ ("method.lora_plus" | "method.product_decay") = setting.part() {
+                changes.push((part, Table::new().into()));
             } else if setting.path == "epochs" {
                 // Of no meaning where the steps are given.
                 assert_eq!(default.as_integer(), Some(3));

@@ -82,7 +82,7 @@ pub(super) fn solve(
         let problem = format!("expected {problems} problems or more, found {found}");
         return Err(Error::file(file, problem));
     }
-    let fill = Fill::of(task, &assembled.tokenizer);
+    let fill = Fill::of(task, &assembled.tokenizer, 0);
     let label = path.file_stem().unwrap_or_default().to_string_lossy();
     let bar = progress::bar(problems as u64, &label, "problems");
     while solved.len() < problems {

@@ -18,6 +18,30 @@ pub enum GradientEstimate {
     None,
 }
 
+/// Where the weight term `||W'_i||^2` of the variance comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightTerm {
+    /// The norm of the merged row.
+    #[default]
+    Merged,
+    /// No weight term: the noise follows the gradient norms alone.
+    None,
+}
+
+/// What the noise is added to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NoisePlace {
+    /// The merged weights, where gradients are taken.
+    #[default]
+    Weights,
+    /// The gradients of the factors alone: a control. Gradients are taken at the
+    /// weights themselves, and get gaussian noise of the norm by which the noise on
+    /// the weights would have changed them. Two passes a step.
+    Gradients,
+}
+
 /// How sigma changes in the course of training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -81,6 +105,9 @@ pub enum NoiseSpread {
     /// Every row has the mean of all v_i: the same expected squared norm, but
     /// no guidance within the layer.
     Isotropic,
+    /// The v_i of all rows, dealt to the rows at random, anew at every refresh: a
+    /// control for the guidance with the very same variances.
+    Shuffled,
 }
 
 /// Whether the gradient sees that the deviation of the noise depends on the weight.
@@ -105,6 +132,10 @@ pub struct GgpoConfig {
     pub beta: f64,
     /// Where the gradient norm comes from.
     pub gradient: GradientEstimate,
+    /// Where the weight norm comes from.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schemars(!skip_serializing_if)]
+    pub weight: WeightTerm,
     /// Course of sigma.
     pub schedule: SigmaSchedule,
     /// Steps from one refresh of the row norms to the next.
@@ -119,6 +150,15 @@ pub struct GgpoConfig {
     pub per_micro_batch: bool,
     /// Whether the gradient sees that the deviation depends on the weight.
     pub noise_gradient: NoiseGradient,
+    /// What the noise is added to.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schemars(!skip_serializing_if)]
+    pub acts_on: NoisePlace,
+}
+
+/// Files of before these settings stay as they were.
+fn is_default<C: Default + PartialEq>(config: &C) -> bool {
+    *config == C::default()
 }
 
 impl Default for GgpoConfig {
@@ -127,6 +167,7 @@ impl Default for GgpoConfig {
             sigma: 0.03,
             beta: 0.01,
             gradient: GradientEstimate::Adapters,
+            weight: WeightTerm::Merged,
             schedule: SigmaSchedule::Constant,
             refresh_every: 1,
             noise: NoiseKind::Gaussian,
@@ -134,6 +175,7 @@ impl Default for GgpoConfig {
             spread: NoiseSpread::Rows,
             per_micro_batch: false,
             noise_gradient: NoiseGradient::Held,
+            acts_on: NoisePlace::Weights,
         }
     }
 }
@@ -181,10 +223,17 @@ impl GgpoConfig {
         if self.refresh_every == 0 {
             return Err(LoraError::config("refresh_every", "at least 1", 0));
         }
+        if self.form == GgpoForm::SdScripts && self.weight != WeightTerm::Merged {
+            let expected = "merged, unless form is paper";
+            return Err(LoraError::config("weight", expected, "none"));
+        }
         if self.noise_gradient == NoiseGradient::Reparameterised {
-            let usual = self.form == GgpoForm::Paper && self.spread == NoiseSpread::Rows;
+            let usual = self.form == GgpoForm::Paper
+                && self.spread == NoiseSpread::Rows
+                && self.weight == WeightTerm::Merged;
             if !usual || self.refresh_every > 1 {
-                let expected = "held, unless form is paper, spread is rows and refresh_every is 1";
+                let expected = "held, unless form is paper, spread is rows, weight is merged \
+                     and refresh_every is 1";
                 return Err(LoraError::config(
                     "noise_gradient",
                     expected,

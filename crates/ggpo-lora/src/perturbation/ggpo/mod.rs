@@ -11,11 +11,12 @@ use ggpo_tensor::{RowPerturbation, Scalar};
 use ndarray::parallel::prelude::*;
 
 pub use config::{
-    GgpoConfig, GgpoForm, GradientEstimate, NoiseGradient, NoiseKind, NoiseSpread, SigmaSchedule,
+    GgpoConfig, GgpoForm, GradientEstimate, NoiseGradient, NoiseKind, NoisePlace, NoiseSpread,
+    SigmaSchedule, WeightTerm,
 };
 pub use gaussian::GaussianRows;
 
-use super::{Perturbation, Reads};
+use super::{Perturbation, Reads, gradients, norm};
 use crate::{AdaptedLayers, LayerView, LoraError, NoiseStatistics, State};
 use rows::{Deviations, RowScales};
 
@@ -62,6 +63,9 @@ pub struct Ggpo<T> {
     scales: Vec<RowScales<T>>,
     layers: Vec<LayerNoise<T>>,
     statistics: Vec<NoiseStatistics>,
+    /// For noise on the gradients: those at the weights themselves, of the factors of
+    /// each layer, from the first pass of a step on.
+    plain: Option<Vec<Vec<Vec<T>>>>,
 }
 
 impl<T: Scalar> Ggpo<T> {
@@ -85,12 +89,18 @@ impl<T: Scalar> Ggpo<T> {
             scales: Vec::new(),
             layers: Vec::new(),
             statistics: Vec::new(),
+            plain: None,
         })
     }
 
     /// The options.
     pub fn config(&self) -> &GgpoConfig {
         &self.config
+    }
+
+    /// Whether there is no noise at this step.
+    fn is_silent(&self) -> bool {
+        self.config.sigma == 0.0 || self.factor == 0.0
     }
 
     fn refresh(&mut self, layers: &dyn AdaptedLayers<T>) {
@@ -105,8 +115,11 @@ impl<T: Scalar> Ggpo<T> {
         }
         assert_eq!(count, self.scales.len(), "the number of layers changed");
         let views: Vec<LayerView<'_, T>> = (0..count).map(|index| layers.layer(index)).collect();
-        let scales = self.scales.par_iter().zip(&views);
-        let refreshed = scales.map(|(scales, layer)| scales.deviations(&self.config, layer));
+        // Step 0 of the sampling stream samples rows.
+        let deal = |layer| Stream::new(self.seed, Purpose::Sampling, self.step + 1, layer as u32);
+        let scales = self.scales.par_iter().zip(&views).enumerate();
+        let refreshed = scales
+            .map(|(index, (scales, layer))| scales.deviations(&self.config, layer, deal(index)));
         let refreshed: Vec<Deviations<T>> = refreshed.collect();
         let known = !self.layers.is_empty();
         if known {
@@ -157,6 +170,7 @@ impl<T: Scalar> Perturbation<T> for Ggpo<T> {
     /// not this one.
     fn begin_step(&mut self, step: u32, layers: &dyn AdaptedLayers<T>) {
         self.step = step;
+        self.plain = None;
         self.factor = self.config.schedule.factor(step, self.total_steps);
         if self.layers.is_empty() || step.is_multiple_of(self.config.refresh_every) {
             self.refresh(layers);
@@ -182,7 +196,8 @@ impl<T: Scalar> Perturbation<T> for Ggpo<T> {
     /// # Panics
     /// If `layer` is not below the number of layers.
     fn noise(&self, layer: usize, micro_batch: u32) -> Option<Arc<dyn RowPerturbation<T>>> {
-        if self.config.sigma == 0.0 || self.factor == 0.0 {
+        let first_of_two = self.config.acts_on == NoisePlace::Gradients && self.plain.is_none();
+        if first_of_two || self.is_silent() {
             return None;
         }
         let known = &self.layers[layer];
@@ -199,6 +214,37 @@ impl<T: Scalar> Perturbation<T> for Ggpo<T> {
             GgpoForm::Paper => noise,
             GgpoForm::SdScripts => noise.detached(),
         }))
+    }
+
+    fn ascend(&mut self, layers: &dyn AdaptedLayers<T>) -> bool {
+        if self.config.acts_on == NoisePlace::Weights || self.is_silent() {
+            return false;
+        }
+        let factors: Vec<_> = (0..layers.count())
+            .map(|index| layers.factors(index))
+            .collect();
+        let copy = |layer: Vec<&[T]>| layer.into_iter().map(<[T]>::to_vec).collect();
+        self.plain = Some(gradients(&factors).into_iter().map(copy).collect());
+        true
+    }
+
+    /// `g + ||g' - g|| z / ||z||` for each factor, g its gradient at the weights
+    /// themselves and g' that with the noise on them.
+    fn settle(&self, layer: usize, factor: usize, gradient: &mut [T]) {
+        let Some(plain) = &self.plain else { return };
+        let plain = &plain[layer][factor];
+        let by: Vec<T> = gradient.iter().zip(plain).map(|(&g, &p)| g - p).collect();
+        let step = Stream::new(self.seed, Purpose::GradientNoise, self.step, layer as u32);
+        let mut normal = vec![0.0_f32; plain.len()];
+        step.fill_normal((factor as u64) << 40, &mut normal);
+        let normal: Vec<T> = normal.iter().map(|&z| T::from_f64(f64::from(z))).collect();
+        let factor = T::from_f64(match norm([normal.as_slice()]) {
+            0.0 => 0.0,
+            length => norm([by.as_slice()]) / length,
+        });
+        for ((g, &plain), &z) in gradient.iter_mut().zip(plain).zip(&normal) {
+            *g = plain + factor * z;
+        }
     }
 
     fn reads(&self) -> Reads {

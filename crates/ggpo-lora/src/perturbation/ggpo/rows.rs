@@ -3,7 +3,7 @@
 use ggpo_tensor::random::Stream;
 use ggpo_tensor::{Scalar, WeightView, flat};
 
-use super::{GgpoConfig, GgpoForm, GradientEstimate, NoiseGradient, NoiseSpread};
+use super::{GgpoConfig, GgpoForm, GradientEstimate, NoiseGradient, NoiseSpread, WeightTerm};
 use crate::norms::{
     adapter_gradient_row_norms_squared, merged_row_norms_squared, product_row_norms_squared,
     row_norms_squared,
@@ -55,11 +55,13 @@ impl<T: Scalar> RowScales<T> {
         }
     }
 
-    /// The deviations of a layer as it is now.
+    /// The deviations of a layer as it is now; `deal` deals them to other rows, if that
+    /// is asked for.
     pub(super) fn deviations(
         &self,
         config: &GgpoConfig,
         layer: &LayerView<'_, T>,
+        deal: Stream,
     ) -> Deviations<T> {
         let weight_squared = self.weight_norms_squared(layer);
         let gradient_squared = gradient_norms_squared(config.gradient, layer);
@@ -73,10 +75,11 @@ impl<T: Scalar> RowScales<T> {
         let mut weight_factors = None;
         let mut row_std = match self {
             RowScales::Paper(_) => {
-                let terms = Terms {
-                    weight: weight_squared,
-                    gradient,
+                let weight = match config.weight {
+                    WeightTerm::Merged => weight_squared,
+                    WeightTerm::None => vec![T::ZERO; m],
                 };
+                let terms = Terms { weight, gradient };
                 statistics.gradient_share = terms.gradient_share();
                 if config.noise_gradient == NoiseGradient::Reparameterised {
                     let inverse = |sum| if sum == T::ZERO { sum } else { T::ONE / sum };
@@ -96,8 +99,10 @@ impl<T: Scalar> RowScales<T> {
                 terms.sums(|sum| factor * sum)
             }
         };
-        if config.spread == NoiseSpread::Isotropic {
-            make_isotropic(&mut row_std);
+        match config.spread {
+            NoiseSpread::Rows => {}
+            NoiseSpread::Isotropic => make_isotropic(&mut row_std),
+            NoiseSpread::Shuffled => deal.shuffle(&mut row_std),
         }
         statistics.row_std = mean(&row_std);
         Deviations {

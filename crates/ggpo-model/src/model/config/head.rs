@@ -18,7 +18,7 @@ enum Kind {
 
 /// Architectures by model type. The first of a type and kind is what is
 /// written.
-const ARCHITECTURES: [(&str, Kind, &str); 8] = [
+const ARCHITECTURES: [(&str, Kind, &str); 9] = [
     ("bert", Kind::Tokens, "BertForMaskedLM"),
     ("bert", Kind::Sequence, "BertForSequenceClassification"),
     ("llama", Kind::Tokens, "LlamaForCausalLM"),
@@ -28,6 +28,12 @@ const ARCHITECTURES: [(&str, Kind, &str); 8] = [
     ("t5", Kind::Tokens, "T5ForConditionalGeneration"),
     // What the first files call it.
     ("t5", Kind::Tokens, "T5WithLMHeadModel"),
+    // Of this project alone.
+    (
+        "feature_layer",
+        Kind::Sequence,
+        "FeatureLayerForSequenceClassification",
+    ),
 ];
 
 impl ConfigJson {
@@ -171,6 +177,7 @@ impl Body {
             Body::Llama(_) => "llama",
             Body::Gpt2(_) => "gpt2",
             Body::T5(_) => "t5",
+            Body::FeatureLayer(_) => "feature_layer",
         }
     }
 

@@ -6,6 +6,7 @@
 //! family's own in its file here), or an error.
 
 mod bert;
+mod feature_layer;
 mod fields;
 mod gpt2;
 mod head;
@@ -64,8 +65,9 @@ impl ConfigJson {
             "llama" => llama::read(&fields).map(Body::Llama),
             "gpt2" => gpt2::read(&fields).map(Body::Gpt2),
             "t5" => t5::read(&fields, lm_head).map(Body::T5),
+            "feature_layer" => feature_layer::read(&fields).map(Body::FeatureLayer),
             _ => {
-                let expected = "\"bert\", \"gpt2\", \"llama\" or \"t5\"";
+                let expected = "\"bert\", \"gpt2\", \"llama\", \"t5\" or \"feature_layer\"";
                 Err(fields.wrong("model_type", expected))
             }
         }
@@ -118,6 +120,7 @@ pub(super) fn new_text(model: &Model) -> String {
         Body::Llama(config) => llama::to_json(config),
         Body::Gpt2(config) => gpt2::to_json(config),
         Body::T5(config) => t5::to_json(config),
+        Body::FeatureLayer(config) => feature_layer::to_json(config),
     };
     let Value::Object(mut fields) = value else {
         unreachable!("a family writes an object");

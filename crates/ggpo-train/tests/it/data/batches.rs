@@ -18,7 +18,7 @@ fn an_epoch_of_classification_holds_every_row_once() {
     let dataset = place.open(&task);
     assert_eq!(dataset.labels, ["ham", "spam"]);
     let lengths: Vec<usize> = dataset.examples.iter().map(Example::length).collect();
-    let fill = Fill::of(&task, &place.tokenizer);
+    let fill = Fill::of(&task, &place.tokenizer, 0);
     let collate = |rows: Vec<usize>| {
         let rows: Vec<&Example> = rows.iter().map(|&row| &dataset.examples[row]).collect();
         collate(&rows, fill)
@@ -124,7 +124,7 @@ fn numbers_are_the_answers_of_a_regression() {
     let dataset = place.open(&task);
     assert!(dataset.labels.is_empty());
     let rows: Vec<&Example> = dataset.examples.iter().collect();
-    let batch = collate(&rows, Fill::of(&task, &place.tokenizer));
+    let batch = collate(&rows, Fill::of(&task, &place.tokenizer, 0));
     assert_eq!(batch.values, [21.5, -30.0]);
     assert!(batch.targets.is_empty());
     let file = "label\ttext\nhot\tx\nNaN\tx\n1\tx\n";
@@ -158,15 +158,15 @@ fn a_completion_is_predicted_after_its_prompt() {
         example.ids[from..],
         [place.tokenizer.encode(" dinner"), vec![3]].concat()
     );
-    let batch = collate(&[example], Fill::of(&task, &place.tokenizer));
+    let batch = collate(&[example], Fill::of(&task, &place.tokenizer, 0));
     let targets: Vec<usize> = batch.targets.iter().flatten().copied().collect();
     assert_eq!(targets, example.ids[from..]);
 
-    let unlabelled = Dataset::open_unlabelled(&task.train, &task, &place.tokenizer);
+    let unlabelled = Dataset::open_unlabelled(&task.train, &task, &place.tokenizer, 0);
     let prompts = unlabelled.expect("prompts").examples;
     assert_eq!(prompts[0].ids, example.ids[..from]);
     assert_eq!(prompts[0].answer, Answer::Unknown);
-    let encoder = Encoder::new(&task, &place.tokenizer).expect("an encoder");
+    let encoder = Encoder::new(&task, &place.tokenizer, 0).expect("an encoder");
     let asked = encoder.prompt("message?", None, 64);
     assert_eq!(asked, (prompts[0].ids.clone(), false));
 }
@@ -179,7 +179,7 @@ fn a_source_goes_to_the_encoder_and_a_target_to_the_decoder() {
     task.template = Some("French: {text}".to_owned());
     let dataset = place.open(&task);
     let rows: Vec<&Example> = dataset.examples.iter().collect();
-    let batch = collate(&rows, Fill::of(&task, &place.tokenizer));
+    let batch = collate(&rows, Fill::of(&task, &place.tokenizer, 0));
     assert_eq!(place.text(&rows[0].ids), "French: the sea");
     let decoder = batch.decoder.expect("a decoder's input");
     let target = [place.tokenizer.encode("une rose rouge"), vec![3]].concat();

@@ -138,6 +138,7 @@ fn has(method: &Table, setting: &Setting) -> bool {
         "method.lora" => adapter != Some("full"),
         "method.adalora" => adapter == Some("adalora"),
         "method.lora_plus" => part("lora_plus").is_some(),
+        "method.product_decay" => part("product_decay").is_some(),
         kinds @ ("method.init" | "method.perturbation") => {
             let part = part(kinds.trim_start_matches("method."));
             let kind = part.and_then(|part| part.get("kind")?.as_str());

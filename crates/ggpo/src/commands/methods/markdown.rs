@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ggpo_lora::method::{AdapterKind, METHODS};
 
 use super::facts::Details;
-use super::pairs::{Cell, Pairs, Row};
+use super::pairs::{Cell, Pairs, PartRow};
 
 /// All methods, and which parts go together.
 pub(super) fn page() -> String {
@@ -86,7 +86,7 @@ fn pairs(pairs: &Pairs) -> String {
     text
 }
 
-fn table(first: &str, rows: &[Row]) -> String {
+fn table(first: &str, rows: &[PartRow]) -> String {
     let titles = AdapterKind::ALL.map(AdapterKind::title).join(" | ");
     let mut text = format!("| {first} | {titles} |\n|---|---|---|---|---|\n");
     for row in rows {

@@ -5,6 +5,7 @@ use ggpo_lora::adapter::ScalingRule;
 use ggpo_lora::lora_plus::LoraPlusConfig;
 use ggpo_lora::method::{AdapterKind, InitConfig, MethodConfig, acting_weight, refusal};
 use ggpo_lora::perturbation::PerturbationConfig;
+use ggpo_lora::product_decay::ProductDecayConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -14,9 +15,9 @@ use crate::options::settings::{Form, Setting, settings};
 /// Tables of what goes together, and the reasons for what does not.
 pub(super) struct Pairs {
     /// Starts other than the usual one, and rules, beside an adapter form.
-    pub(super) starts: Vec<Row>,
+    pub(super) starts: Vec<PartRow>,
     /// Perturbations beside an adapter form.
-    pub(super) perturbations: Vec<Row>,
+    pub(super) perturbations: Vec<PartRow>,
     /// Reasons, by the numbers that cells have.
     pub(super) reasons: Vec<&'static str>,
     /// What is refused though each two of its parts but these go together.
@@ -26,7 +27,7 @@ pub(super) struct Pairs {
 }
 
 /// What a part is with each of [`AdapterKind::ALL`].
-pub(super) struct Row {
+pub(super) struct PartRow {
     pub(super) part: &'static str,
     pub(super) cells: Vec<Cell>,
 }
@@ -83,6 +84,15 @@ impl Pairs {
             |_| "yes",
             |adapter| MethodConfig {
                 lora_plus: Some(LoraPlusConfig::default()),
+                ..plain(adapter)
+            },
+        ));
+        beside.push(row(
+            "decay of the update",
+            &mut reasons,
+            |_| "yes",
+            |adapter| MethodConfig {
+                product_decay: Some(ProductDecayConfig::default()),
                 ..plain(adapter)
             },
         ));
@@ -150,7 +160,7 @@ fn row(
     reasons: &mut Vec<&'static str>,
     words: impl Fn(AdapterKind) -> &'static str,
     method: impl Fn(AdapterKind) -> MethodConfig,
-) -> Row {
+) -> PartRow {
     let cells = AdapterKind::ALL.map(|adapter| match refusal(&method(adapter)) {
         None => Cell::Defined(words(adapter)),
         Some(LoraError::Undefined { reason, .. }) => {
@@ -166,7 +176,7 @@ fn row(
         Some(other) => panic!("a refusal says what is not defined, not {other}"),
     });
     let cells = cells.into();
-    Row { part, cells }
+    PartRow { part, cells }
 }
 
 /// The words that can be chosen for a setting.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ggpo_lora::method::AdapterKind;
 
 use super::facts::{Details, Summary};
-use super::pairs::{Cell, Pairs, Row};
+use super::pairs::{Cell, Pairs, PartRow};
 
 /// Columns of a terminal that lines are kept to.
 const WIDTH: usize = 100;
@@ -88,7 +88,7 @@ pub(super) fn pairs(pairs: &Pairs) -> String {
 }
 
 /// Rows beside the adapter forms.
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[PartRow]) -> String {
     const WIDTHS: [usize; 5] = [31, 11, 10, 20, 17];
     let titles = AdapterKind::ALL.map(AdapterKind::title);
     let mut text = indented(&columns(&WIDTHS, &[&[""][..], &titles].concat()));

@@ -1,0 +1,108 @@
+//! What must hold between the fields of an experiment.
+
+use super::{Experiment, Grid};
+use crate::experiment::kinds::Kind;
+use crate::verdict::plan_is_testable;
+
+/// The first thing that is wrong, as a sentence that names the field.
+pub(super) fn problem(experiment: &Experiment) -> Option<String> {
+    if experiment.grid.is_empty() {
+        return Some("grid: expected a level of effort, found none".to_owned());
+    }
+    if !(experiment.margin.is_finite() && experiment.margin > 0.0) {
+        let found = experiment.margin;
+        return Some(format!("margin: expected a finite number above 0, found {found}"));
+    }
+    if !(experiment.smoothing > 0.0 && experiment.smoothing <= 1.0) {
+        let found = experiment.smoothing;
+        return Some(format!("smoothing: expected a weight in (0, 1], found {found}"));
+    }
+    if !experiment.kind.has_runs() {
+        return None;
+    }
+    ids(experiment).or_else(|| {
+        let mut levels = experiment.grid.iter();
+        levels.find_map(|(name, grid)| level(experiment, name, grid))
+    })
+}
+
+/// Every id that is referred to belongs to something, once, and scores exist.
+fn ids(experiment: &Experiment) -> Option<String> {
+    let known = |id: &String| experiment.methods.iter().any(|method| method.id == *id);
+    let own = experiment.methods.iter().filter_map(|method| method.references.as_ref());
+    let mut named = experiment.references.iter().chain(own.flatten());
+    if let Some(id) = named.find(|id| !known(id)) {
+        return Some(format!("references: expected the id of a method, found \"{id}\""));
+    }
+    for (index, method) in experiment.methods.iter().enumerate() {
+        if experiment.methods[..index].iter().any(|other| other.id == method.id) {
+            return Some(format!("methods: expected one \"{}\", found two", method.id));
+        }
+        if method.judged && experiment.references_of(method).is_empty() {
+            return Some(format!("methods: expected references of \"{}\", found none", method.id));
+        }
+    }
+    if experiment.tasks.is_empty() {
+        return Some("tasks: expected at least one task, found none".to_owned());
+    }
+    experiment.tasks.iter().find_map(|task| {
+        let (id, kind) = (&task.id, task.data.kind);
+        if task.data.test.is_none() {
+            return Some(format!("task {id}: data.test: expected a file, found none"));
+        }
+        (!experiment.primary.exists_for(kind)).then(|| {
+            let (primary, kind) = (experiment.primary.id(), kind.name());
+            format!("primary: expected a measure of {kind}, the kind of task {id}, found {primary}")
+        })
+    })
+}
+
+/// A level names what there is, and its plan can decide.
+fn level(experiment: &Experiment, name: &str, grid: &Grid) -> Option<String> {
+    let say = |field: &str, text: String| Some(format!("grid.{name}.{field}: {text}"));
+    if grid.learning_rates.is_empty() {
+        return say("learning_rates", "expected at least one, found none".to_owned());
+    }
+    if grid.seeds == 0 {
+        return say("seeds", "expected at least 1, found 0".to_owned());
+    }
+    let method = |id: &&String| !experiment.methods.iter().any(|method| method.id == **id);
+    if let Some(id) = grid.methods.iter().flatten().find(method) {
+        return say("methods", format!("expected the id of a method, found \"{id}\""));
+    }
+    let task = |id: &&String| !experiment.tasks.iter().any(|task| task.id == **id);
+    if let Some(id) = grid.tasks.iter().flatten().find(task) {
+        return say("tasks", format!("expected the id of a task, found \"{id}\""));
+    }
+    let present = experiment.methods_of(grid);
+    for method in experiment.judged(grid) {
+        let references = experiment.references_of(method).iter();
+        let mut missing = references.filter(|id| !present.iter().any(|other| other.id == **id));
+        if let Some(id) = missing.next() {
+            let text = format!("expected \"{id}\", the reference of \"{}\", found it not", method.id);
+            return say("methods", text);
+        }
+    }
+    if grid.ranks.len() > 1 && experiment.alpha_over_rank.is_none() {
+        return Some("alpha_over_rank: expected a number where the rank varies".to_owned());
+    }
+    if grid.tuning_seeds == 0 && grid.learning_rates.len() > 1 && experiment.kind != Kind::Bump {
+        let text = "expected at least 1 where there are rates to choose from, found 0";
+        return say("tuning_seeds", text.to_owned());
+    }
+    // The quick level only shows that everything works.
+    if name == "quick" {
+        return None;
+    }
+    let judged = experiment.judged(grid);
+    let family = judged.len();
+    let rates = match experiment.kind {
+        Kind::Bump => grid.learning_rates.len(),
+        _ => 1,
+    };
+    judged.iter().find_map(|method| {
+        let pairs = grid.seeds(&method.id).count() * rates;
+        let problem = plan_is_testable(pairs, family).err()?;
+        say("seeds", format!("method \"{}\": {problem}", method.id))
+    })
+}

@@ -1,0 +1,341 @@
+//! The runs of an experiment at a level of effort, as far as they have records.
+
+use super::description::{Experiment, Grid, MethodEntry, Point, Precondition, TaskEntry};
+use super::plan::{Cell, PlannedRun};
+use super::primary::Primary;
+use super::record::{Record, Records};
+use crate::calibration::Calibration;
+use crate::statistics::mean;
+use crate::verdict::{Claim, Judgement, judge_table};
+
+/// An experiment at a level of effort, with what is known of it.
+pub struct Outcome<'a> {
+    /// The description.
+    pub experiment: &'a Experiment,
+    /// Name of the level.
+    pub level: &'a str,
+    /// Its grid.
+    pub grid: &'a Grid,
+    /// The records.
+    pub records: &'a Records,
+    /// The calibrations that were carried out.
+    pub calibrations: &'a [Calibration],
+}
+
+/// A run and its record.
+pub struct Run<'a> {
+    /// Where it stands in the grid.
+    pub cell: Cell,
+    /// What came out.
+    pub record: &'a Record,
+}
+
+/// A method on a task, and what is said of the claim.
+pub struct Judged<'a> {
+    /// The method.
+    pub method: &'a MethodEntry,
+    /// The verdict, and the numbers it rests on.
+    pub judgement: Judgement,
+    /// The pairs' differences to each reference, positive where the method is better.
+    pub differences: Vec<(String, Vec<f64>)>,
+}
+
+/// The learning rates at which a method is compared.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rates {
+    /// These, fixed beforehand.
+    Fixed(Vec<f64>),
+    /// The one that tuning chose.
+    Chosen(f64),
+    /// Tuning is not finished.
+    Open,
+}
+
+impl Rates {
+    /// The rates, as far as they are known.
+    pub fn known(&self) -> &[f64] {
+        match self {
+            Rates::Fixed(rates) => rates,
+            Rates::Chosen(rate) => std::slice::from_ref(rate),
+            Rates::Open => &[],
+        }
+    }
+}
+
+impl<'a> Outcome<'a> {
+    /// The level's plan as far as it is known: what is to be tuned, and what is compared
+    /// of the methods whose learning rate is known.
+    pub fn plan(&self) -> Vec<PlannedRun> {
+        let mut runs = Vec::new();
+        for task in self.experiment.tasks_of(self.grid) {
+            for method in self.experiment.methods_of(self.grid) {
+                runs.extend(self.experiment.tuning(self.grid, task, method));
+                for &rate in self.rates(task, method).known() {
+                    runs.extend(self.experiment.compared(self.grid, task, method, rate));
+                }
+            }
+        }
+        runs
+    }
+
+    /// Whether every run of the plan has its record.
+    pub fn missing(&self) -> usize {
+        let open = |task: &TaskEntry| {
+            let methods = self.experiment.methods_of(self.grid).into_iter();
+            methods.filter(|method| self.rates(task, method) == Rates::Open).count()
+        };
+        let tasks = self.experiment.tasks_of(self.grid);
+        let plan = self.plan();
+        let missing = plan.iter().filter(|run| self.records.get(run).is_none());
+        missing.count() + tasks.into_iter().map(open).sum::<usize>()
+    }
+
+    /// The learning rates of a method on a task: with tuning, that with the best mean on
+    /// the validation split after the last step; one at which a run diverged only if that
+    /// happened at every one.
+    pub fn rates(&self, task: &TaskEntry, method: &MethodEntry) -> Rates {
+        if self.grid.tuning_seeds == 0 {
+            return Rates::Fixed(self.grid.learning_rates.clone());
+        }
+        let Some(mut trials) = self.trials(task, method) else {
+            return Rates::Open;
+        };
+        // Of equals the lowest.
+        trials.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let best = trials.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        best.map_or(Rates::Open, |(rate, _)| Rates::Chosen(rate))
+    }
+
+    /// What tuning saw: every learning rate with its mean on the validation split, higher
+    /// being better, minus infinity where a run diverged. None before it is finished.
+    pub fn trials(&self, task: &TaskEntry, method: &MethodEntry) -> Option<Vec<(f64, f64)>> {
+        let runs = self.experiment.tuning(self.grid, task, method);
+        let known: Option<Vec<Run<'_>>> = runs.iter().map(|run| self.run(run)).collect();
+        let known = known?;
+        let rates = self.grid.learning_rates.iter();
+        let of_rate = |&rate: &f64| {
+            let at = known.iter().filter(|run| run.cell.learning_rate == rate);
+            let qualities: Vec<f64> = at
+                .map(|run| match run.record.diverged_at {
+                    Some(_) => f64::NEG_INFINITY,
+                    None => self.experiment.primary.quality(&run.record.validation),
+                })
+                .collect();
+            (rate, mean(&qualities).unwrap_or(f64::NEG_INFINITY))
+        };
+        Some(rates.map(of_rate).collect())
+    }
+
+    fn run(&self, planned: &PlannedRun) -> Option<Run<'a>> {
+        let record = self.records.get(planned)?;
+        let cell = planned.cell;
+        Some(Run { cell, record })
+    }
+
+    /// The compared runs of a method on a task that have a record, over the whole grid.
+    pub fn runs(&self, task: &TaskEntry, method: &MethodEntry) -> Vec<Run<'a>> {
+        let rates = self.rates(task, method);
+        let rates = rates.known().iter();
+        let planned =
+            rates.flat_map(|&rate| self.experiment.compared(self.grid, task, method, rate));
+        planned.filter_map(|run| self.run(&run)).collect()
+    }
+
+    /// Those of them at the point where the claim is tested.
+    pub fn runs_at(&self, task: &TaskEntry, method: &MethodEntry, at: Point) -> Vec<Run<'a>> {
+        let mut runs = self.runs(task, method);
+        runs.retain(|Run { cell, .. }| {
+            at.rank.is_none_or(|rank| rank == cell.rank)
+                && at.rows.is_none_or(|rows| Some(rows) == cell.rows)
+                && at.label_noise.is_none_or(|noise| noise == cell.label_noise)
+        });
+        runs
+    }
+
+    /// The measure of a run; of one that diverged, the worst value that was fixed.
+    pub fn value(&self, record: &Record) -> f64 {
+        match record.diverged_at {
+            Some(_) => self.experiment.diverged.unwrap_or(f64::NAN),
+            None => self.experiment.primary.of_run(record),
+        }
+    }
+
+    /// Differences of a method to a reference, positive where the method is better, by the
+    /// pairs of runs with the same seed, and where rates are fixed the same rate.
+    fn differences(
+        &self,
+        task: &TaskEntry,
+        [method, reference]: [&MethodEntry; 2],
+        value: impl Fn(&Record) -> f64,
+    ) -> Vec<f64> {
+        let at = self.experiment.at;
+        let [runs, others] = [method, reference].map(|it| self.runs_at(task, it, at));
+        let tuned = self.grid.tuning_seeds > 0;
+        let sign = match self.experiment.primary.higher_is_better() {
+            true => 1.0,
+            false => -1.0,
+        };
+        let pair = |run: &Run<'_>| {
+            let matches = |other: &&Run<'_>| {
+                other.cell.seed == run.cell.seed
+                    && (tuned || other.cell.learning_rate == run.cell.learning_rate)
+            };
+            let other = others.iter().find(matches)?;
+            Some(sign * (value(run.record) - value(other.record)))
+        };
+        runs.iter().filter_map(pair).collect()
+    }
+
+    /// The differences of a method to each of its references; for sharpness, in each of
+    /// the two spaces, so that the one with the smaller gain decides.
+    fn all_differences(&self, task: &TaskEntry, method: &MethodEntry) -> Vec<(String, Vec<f64>)> {
+        let references = self.experiment.references_of(method).iter();
+        let references = references.map(|id| self.experiment.method(id));
+        if self.experiment.primary != Primary::Sharpness {
+            return references
+                .map(|reference| {
+                    let pair = [method, reference];
+                    let found = self.differences(task, pair, |record| self.value(record));
+                    (reference.title.clone(), found)
+                })
+                .collect();
+        }
+        let mut all = Vec::new();
+        for reference in references {
+            for (space, sharpness) in super::primary::SPACES {
+                let found = self.differences(task, [method, reference], |record| {
+                    let measured = record.sharpness.as_ref();
+                    measured.map_or(f64::NAN, |it| sharpness(it).ln())
+                });
+                all.push((format!("{} ({space})", reference.title), found));
+            }
+        }
+        all
+    }
+
+    /// The verdicts on all methods of a task.
+    pub fn judge(&self, task: &TaskEntry) -> Vec<Judged<'a>> {
+        let methods = self.experiment.judged(self.grid);
+        let claims: Vec<Claim> = methods
+            .iter()
+            .map(|method| Claim {
+                kind: self.experiment.claim_kind,
+                margin: self.experiment.margin,
+                references: self.all_differences(task, method),
+                tests_in_table: methods.len(),
+                precondition: self.precondition(task, method),
+            })
+            .collect();
+        let judged = judge_table(&claims).into_iter().zip(claims);
+        methods
+            .into_iter()
+            .zip(judged)
+            .map(|(method, (judgement, claim))| Judged {
+                method,
+                judgement,
+                differences: claim.references,
+            })
+            .collect()
+    }
+
+    /// Whether the claim of a method can be tested on a task; else the number that says no.
+    fn precondition(
+        &self,
+        task: &TaskEntry,
+        method: &MethodEntry,
+    ) -> std::result::Result<(), String> {
+        for name in &self.experiment.stands_on {
+            match self.calibrations.iter().find(|it| it.name == *name) {
+                Some(calibration) if calibration.passed => {}
+                Some(_) => return Err(format!("the calibration {name} failed")),
+                None => return Err(format!("the calibration {name} was not carried out")),
+            }
+        }
+        let at = self.experiment.at;
+        let train_loss = |method: &MethodEntry, at| {
+            let runs = self.runs_at(task, method, at);
+            let losses: Vec<f64> = runs.iter().map(|run| run.record.train.loss).collect();
+            mean(&losses).unwrap_or(f64::NAN)
+        };
+        let references = self.experiment.references_of(method).iter();
+        let mut references = references.map(|id| self.experiment.method(id));
+        match self.experiment.precondition {
+            Precondition::None => Ok(()),
+            Precondition::GradientShare { at_least } => {
+                let runs = self.runs_at(task, method, at);
+                let shares: Vec<f64> =
+                    runs.iter().filter_map(|run| run.record.gradient_share).collect();
+                match mean(&shares).unwrap_or(0.0) {
+                    share if share >= at_least => Ok(()),
+                    share => Err(format!(
+                        "the gradient term holds {share:.2e} of the noise's variance, less than \
+                         {at_least}"
+                    )),
+                }
+            }
+            Precondition::MatchedTraining { within } => {
+                let own = train_loss(method, at);
+                let furthest = references
+                    .map(|it| (own - train_loss(it, at)).abs())
+                    .fold(0.0, f64::max);
+                match furthest <= within {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "the mean training losses are {furthest:.4} apart, more than {within}"
+                    )),
+                }
+            }
+            Precondition::Interpolation { above, below } => {
+                references.try_for_each(|it| self.interpolates(task, it, above, below))
+            }
+        }
+    }
+
+    /// Whether the mean training error of a method falls over the rank from above one bound
+    /// to below another, without rising by more than the second on the way.
+    fn interpolates(
+        &self,
+        task: &TaskEntry,
+        method: &MethodEntry,
+        above: f64,
+        below: f64,
+    ) -> std::result::Result<(), String> {
+        let mut ranks = self.grid.ranks.clone();
+        ranks.sort_unstable();
+        let error = |&rank: &usize| {
+            let at = Point {
+                rank: Some(rank),
+                ..self.experiment.at
+            };
+            let runs = self.runs_at(task, method, at);
+            let classes = runs.iter().filter_map(|run| run.record.train.classes.as_ref());
+            let errors: Vec<f64> = classes.map(|it| 1.0 - it.accuracy).collect();
+            mean(&errors).unwrap_or(f64::NAN)
+        };
+        let shares: Vec<f64> = ranks.iter().map(error).collect();
+        let (Some(first), Some(last)) = (shares.first(), shares.last()) else {
+            return Err("there is no rank".to_owned());
+        };
+        if !(*first > above) {
+            return Err(format!(
+                "the mean training error is {first:.4} at rank {}, not above {above}",
+                ranks[0]
+            ));
+        }
+        if !(*last < below) {
+            let rank = ranks[ranks.len() - 1];
+            return Err(format!(
+                "the mean training error is {last:.4} at rank {rank}, not below {below}"
+            ));
+        }
+        let rise = shares.windows(2).position(|pair| pair[1] > pair[0] + below);
+        match rise {
+            None => Ok(()),
+            Some(index) => Err(format!(
+                "the mean training error rises from rank {} to {}",
+                ranks[index],
+                ranks[index + 1]
+            )),
+        }
+    }
+}
