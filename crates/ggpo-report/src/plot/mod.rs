@@ -1,0 +1,6 @@
+//! The kinds of plots.
+
+pub(crate) mod axis;
+pub(crate) mod curve;
+pub(crate) mod heat;
+pub(crate) mod interval;
