@@ -83,7 +83,7 @@ impl Figure {
         let limits = format!(
             "min-width:{}px;max-width:{}px",
             (width * 0.69).floor(),
-            (width * 1.35).floor()
+            (width * 1.2).floor()
         );
         // Written as elements: the drawing backends at hand know neither classes, nor
         // dash patterns, nor the titles that show a value under the pointer.

@@ -33,7 +33,7 @@ mod verdict;
 pub use figure::{Figure, Plot};
 pub use page::{Block, Inline, Page, Section, Text};
 pub use plot::axis::{Axis, Scale};
-pub use plot::curve::{CurvePanel, CurvePlot, CurvePoint, ReferenceLine, Series};
+pub use plot::curve::{CurvePanel, CurvePlot, CurvePoint, Place, ReferenceLine, Series};
 pub use plot::heat::{HeatMap, HeatScale};
 pub use plot::interval::{Interval, IntervalPanel, IntervalPlot, IntervalRow};
 pub use table::{Cell, Column, Table};

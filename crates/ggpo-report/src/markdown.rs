@@ -1,6 +1,6 @@
 //! A page as Markdown that is readable raw.
 
-use crate::{Block, Column, Inline, Page, Section, Table, Text, VerdictLine};
+use crate::{Block, Column, Inline, Page, Section, Table, Text, VerdictLine, svg};
 
 /// The page; figures are links to their files.
 pub(crate) fn render(page: &Page, figures_folder: &str) -> String {
@@ -10,7 +10,7 @@ pub(crate) fn render(page: &Page, figures_folder: &str) -> String {
     };
     writer.blocks(&page.lead);
     writer.sections(&page.sections, 2);
-    writer.out
+    svg::printable(&writer.out)
 }
 
 struct Writer<'a> {

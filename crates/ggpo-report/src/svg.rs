@@ -163,15 +163,15 @@ pub(crate) fn spread(places: &[f64], gap: f64, (first, last): (f64, f64)) -> Vec
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_by(|&a, &b| places[a].total_cmp(&places[b]));
     let mut spread = places.to_vec();
-    let mut free = first;
-    for &index in &order {
-        spread[index] = spread[index].max(free);
-        free = spread[index] + gap;
-    }
     let mut free = last;
     for &index in order.iter().rev() {
         spread[index] = spread[index].min(free);
         free = spread[index] - gap;
+    }
+    let mut free = first;
+    for &index in &order {
+        spread[index] = spread[index].max(free);
+        free = spread[index] + gap;
     }
     spread
 }

@@ -3,10 +3,10 @@
 use maud::{Markup, html};
 
 use super::axis::{Axis, Span};
-use crate::format::significant;
+use super::field::Field;
 use crate::svg::{
-    Anchor, Drawing, LINE, WIDTH, dashes, line, lines_height, mark, px, series_class, spread,
-    width_of, words, words_below, wrap,
+    Anchor, Drawing, LINE, WIDTH, dashes, lines_height, mark, px, series_class, width_of, words,
+    words_below, wrap,
 };
 
 /// A point of a curve.
@@ -60,21 +60,20 @@ impl Series {
 
 /// A line through a whole panel.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ReferenceLine {
-    /// From left to right.
-    Horizontal {
-        /// Its height.
-        y: f64,
-        /// What it stands for.
-        label: String,
-    },
-    /// From top to bottom.
-    Vertical {
-        /// Its place.
-        x: f64,
-        /// What it stands for.
-        label: String,
-    },
+pub struct ReferenceLine {
+    /// Which axis it crosses, and where.
+    pub at: Place,
+    /// What it stands for.
+    pub label: String,
+}
+
+/// A place on one of two axes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Place {
+    /// On the axis at the bottom.
+    X(f64),
+    /// On the axis at the left.
+    Y(f64),
 }
 
 /// Curves on two axes.
@@ -106,39 +105,31 @@ pub struct CurvePlot {
 }
 
 impl CurvePanel {
-    fn x_values(&self) -> impl Iterator<Item = f64> {
-        let references = self
-            .references
-            .iter()
-            .filter_map(|reference| match reference {
-                ReferenceLine::Vertical { x, .. } => Some(*x),
-                ReferenceLine::Horizontal { .. } => None,
-            });
-        let points = self.series.iter().flat_map(|series| &series.points);
-        let cloud = self.series.iter().flat_map(|series| &series.cloud);
-        let values = points.map(|point| point.x).chain(cloud.map(|it| it.0));
-        values.chain(references)
-    }
-
-    fn y_values(&self) -> impl Iterator<Item = f64> {
-        let references = self
-            .references
-            .iter()
-            .filter_map(|reference| match reference {
-                ReferenceLine::Horizontal { y, .. } => Some(*y),
-                ReferenceLine::Vertical { .. } => None,
-            });
-        let points = self.series.iter().flat_map(|series| &series.points);
-        let bands = points.clone().filter_map(|point| point.band);
-        let cloud = self.series.iter().flat_map(|series| &series.cloud);
-        let values = points.map(|point| point.y).chain(cloud.map(|it| it.1));
-        let values = values.chain(bands.flat_map(|(low, high)| [low, high]));
-        values.chain(references)
+    /// All that is to be placed on the axes.
+    fn values(&self) -> (Vec<f64>, Vec<f64>) {
+        let (mut x, mut y) = (Vec::new(), Vec::new());
+        for series in &self.series {
+            let points = series.points.iter().map(|point| (point.x, point.y));
+            for (at, value) in points.chain(series.cloud.iter().copied()) {
+                x.push(at);
+                y.push(value);
+            }
+            let bands = series.points.iter().filter_map(|point| point.band);
+            y.extend(bands.flat_map(|(low, high)| [low, high]));
+        }
+        for reference in &self.references {
+            match reference.at {
+                Place::X(at) => x.push(at),
+                Place::Y(at) => y.push(at),
+            }
+        }
+        (x, y)
     }
 
     fn left_out(&self) -> usize {
-        let x = self.x_values().filter(|x| !self.x.shows(*x)).count();
-        x + self.y_values().filter(|y| !self.y.shows(*y)).count()
+        let (x, y) = self.values();
+        let x = x.into_iter().filter(|x| !self.x.shows(*x));
+        x.count() + y.into_iter().filter(|y| !self.y.shows(*y)).count()
     }
 }
 
@@ -146,52 +137,41 @@ impl CurvePlot {
     pub(crate) fn draw(&self) -> Drawing {
         let columns = self.columns.clamp(1, self.panels.len().clamp(1, 3));
         let cell = WIDTH / columns as f64;
-        let labels = self.labels();
-        let lines = |text: &str| lines_height(wrap(text, cell - 12.0, 3).len());
-        let highest = |heights: &mut dyn Iterator<Item = f64>| heights.fold(0.0, f64::max);
-        let title = highest(&mut self.panels.iter().map(|panel| lines(&panel.title)));
-        let head = title + highest(&mut self.panels.iter().map(|panel| lines(&panel.y.title)));
-        let foot = highest(&mut self.panels.iter().map(|panel| lines(&panel.x.title)));
+        let lines = |text: &str| wrap(text, cell - 12.0, 3);
+        let highest = |text: fn(&CurvePanel) -> &str| {
+            let heights = self
+                .panels
+                .iter()
+                .map(|panel| lines_height(lines(text(panel)).len()));
+            heights.fold(0.0, f64::max)
+        };
+        let title = highest(|panel| &panel.title);
+        let head = title + highest(|panel| &panel.y.title) + 8.0;
         let plot_height = [260.0, 170.0, 150.0][columns - 1];
-        let row_height = head + 8.0 + plot_height + 24.0 + foot + 8.0;
-        let rows = self.panels.len().div_ceil(columns);
-        let (legend, legend_height) = self.legend(&labels);
+        let row_height = head + plot_height + 32.0 + highest(|panel| &panel.x.title);
+        let rows = self.panels.len().div_ceil(columns) as f64;
+        let labels = self.labels();
+        let (legend, legend_height) = legend(&labels);
+        let (all_x, all_y): (Vec<_>, Vec<_>) = self.panels.iter().map(CurvePanel::values).unzip();
         let body = html! {
             (legend)
             @for (index, panel) in self.panels.iter().enumerate() {
                 @let left = (index % columns) as f64 * cell;
                 @let top = legend_height + (index / columns) as f64 * row_height;
-                @let bottom = top + head + 8.0 + plot_height;
-                @let y = self.y_span(panel, (bottom, top + head + 8.0));
-                @let x = self.x_span(panel, (left + y.words_width() + 10.0, left + cell - 12.0));
-                (words_below(left, top, Anchor::Start, "bold", &wrap(&panel.title, cell - 12.0, 3)))
-                (words_below(
-                    left, top + title, Anchor::Start, "soft", &wrap(&panel.y.title, cell - 12.0, 3)
-                ))
+                @let (start, end) = (top + head + plot_height, top + head);
+                @let y = span(&panel.y, &all_y, index, self.shared_y, (start, end), 42.0);
+                @let (start, end) = (left + y.words_width() + 10.0, left + cell - 12.0);
+                @let x = span(&panel.x, &all_x, index, self.shared_x, (start, end), 40.0);
+                (words_below(left, top, Anchor::Start, "bold", &lines(&panel.title)))
+                (words_below(left, top + title, Anchor::Start, "soft", &lines(&panel.y.title)))
                 (Field { panel, x, y, labels: &labels }.draw())
             }
         };
         Drawing {
             body,
             width: WIDTH,
-            height: legend_height + rows as f64 * row_height,
+            height: legend_height + rows * row_height,
             left_out: self.panels.iter().map(CurvePanel::left_out).sum(),
-        }
-    }
-
-    fn x_span(&self, panel: &CurvePanel, pixels: (f64, f64)) -> Span {
-        let all = self.panels.iter().flat_map(CurvePanel::x_values);
-        match self.shared_x {
-            true => Span::new(&panel.x, all, pixels, 60.0),
-            false => Span::new(&panel.x, panel.x_values(), pixels, 60.0),
-        }
-    }
-
-    fn y_span(&self, panel: &CurvePanel, pixels: (f64, f64)) -> Span {
-        let all = self.panels.iter().flat_map(CurvePanel::y_values);
-        match self.shared_y {
-            true => Span::new(&panel.y, all, pixels, 42.0),
-            false => Span::new(&panel.y, panel.y_values(), pixels, 42.0),
         }
     }
 
@@ -205,192 +185,49 @@ impl CurvePlot {
         }
         labels
     }
-
-    fn legend(&self, labels: &[&str]) -> (Markup, f64) {
-        let (mut x, mut y) = (0.0, LINE / 2.0 + 2.0);
-        let mut places = Vec::new();
-        for (index, label) in labels
-            .iter()
-            .enumerate()
-            .filter(|(_, label)| !label.is_empty())
-        {
-            let label = wrap(label, WIDTH - 60.0, 1).concat();
-            let width = 42.0 + width_of(&label) + 16.0;
-            if x > 0.0 && x + width > WIDTH + 16.0 {
-                (x, y) = (0.0, y + LINE + 4.0);
-            }
-            places.push((index, label, x, y));
-            x += width;
-        }
-        let height = if places.is_empty() { 0.0 } else { y + LINE };
-        let legend = html! {
-            @for (index, label, x, y) in &places {
-                g class=(series_class(*index)) {
-                    line.curve x1=(px(*x)) y1=(px(*y)) x2=(px(x + 36.0)) y2=(px(*y))
-                        stroke-dasharray=(dashes(*index)) {}
-                    (mark(*index, (x + 18.0, *y), ""))
-                }
-                (words(x + 42.0, *y, Anchor::Start, "", label))
-            }
-        };
-        (legend, height)
-    }
 }
 
-/// A curve has at most so many marks.
-const MARKS: usize = 24;
-
-/// The inside of a panel.
-struct Field<'a> {
-    panel: &'a CurvePanel,
-    x: Span,
-    y: Span,
-    labels: &'a [&'a str],
-}
-
-impl Field<'_> {
-    fn draw(&self) -> Markup {
-        let ((left, right), (bottom, top)) = (self.x.pixels, self.y.pixels);
-        html! {
-            (self.y.draw_left(left, right))
-            (self.x.draw_below(top, bottom))
-            (self.references())
-            @for series in &self.panel.series {
-                @let index = self.labels.iter().position(|label| *label == series.label);
-                (self.series(series, index.unwrap_or(0)))
-            }
-            @if self.panel.series.iter().all(|it| it.points.is_empty() && it.cloud.is_empty()) {
-                (words(
-                    (left + right) / 2.0, (top + bottom) / 2.0, Anchor::Middle, "soft", "no values"
-                ))
-            }
-            (self.reference_labels())
-            @let foot = wrap(&self.panel.x.title, right - left + 40.0, 3);
-            (words_below((left + right) / 2.0, bottom + 22.0, Anchor::Middle, "soft", &foot))
-        }
-    }
-
-    fn place(&self, x: f64, y: f64) -> Option<(f64, f64)> {
-        let shown = self.panel.x.shows(x) && self.panel.y.shows(y);
-        shown.then(|| (self.x.at(x), self.y.at(y)))
-    }
-
-    fn series(&self, series: &Series, index: usize) -> Markup {
-        // What cannot be shown interrupts the curve and its band.
-        let shown = |point: &CurvePoint| self.place(point.x, point.y);
-        let parts = series.points.split(|point| shown(point).is_none());
-        let in_band = |point: &CurvePoint| {
-            let (low, high) = point.band?;
-            Some((self.place(point.x, low)?, self.place(point.x, high)?))
-        };
-        let bands = series.points.split(|point| in_band(point).is_none());
-        let visible: Vec<_> = series
-            .points
-            .iter()
-            .filter_map(|it| Some((it, shown(it)?)))
-            .collect();
-        let every = visible.len().div_ceil(MARKS).max(1);
-        html! {
-            g class=(series_class(index)) {
-                @for (x, y) in series.cloud.iter() {
-                    @if let Some(place) = self.place(*x, *y) {
-                        circle.cloud cx=(px(place.0)) cy=(px(place.1)) r="2.5" {
-                            title { (hover(&series.label, &CurvePoint::new(*x, *y))) }
-                        }
-                    }
-                }
-                @for part in bands.filter(|part| !part.is_empty()) {
-                    @let ends: Vec<_> = part.iter().filter_map(in_band).collect();
-                    @let lower = ends.iter().map(|(low, _)| *low);
-                    @let upper = ends.iter().rev().map(|(_, high)| *high);
-                    path.between d={ (path(lower.chain(upper))) "Z" } {}
-                }
-                @for part in parts.filter(|part| part.len() > 1) {
-                    path.curve d=(path(part.iter().filter_map(shown)))
-                        stroke-dasharray=(dashes(index)) {
-                        title { (series.label) }
-                    }
-                }
-                @for (number, (point, place)) in visible.iter().enumerate() {
-                    @if (visible.len() - 1 - number) % every == 0 {
-                        (mark(index, *place, &hover(&series.label, point)))
-                    }
-                }
-            }
-        }
-    }
-
-    fn references(&self) -> Markup {
-        let ((left, right), (bottom, top)) = (self.x.pixels, self.y.pixels);
-        html! {
-            @for reference in &self.panel.references {
-                @match reference {
-                    ReferenceLine::Horizontal { y, .. } => {
-                        @if self.panel.y.shows(*y) {
-                            @let y = self.y.at(*y);
-                            (line((left, y), (right, y), "soft"))
-                        }
-                    }
-                    ReferenceLine::Vertical { x, .. } => {
-                        @if self.panel.x.shows(*x) {
-                            @let x = self.x.at(*x);
-                            (line((x, bottom), (x, top), "soft"))
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Words above horizontal lines, at the right, and beside vertical ones, each lower
-    /// than the one before.
-    fn reference_labels(&self) -> Markup {
-        let ((left, right), (bottom, top)) = (self.x.pixels, self.y.pixels);
-        let room = right - left;
-        let (mut across, mut upright) = (Vec::new(), Vec::new());
-        for reference in &self.panel.references {
-            match reference {
-                ReferenceLine::Horizontal { y, label } if self.panel.y.shows(*y) => {
-                    across.push((self.y.at(*y) - 9.0, wrap(label, room, 1).concat()));
-                }
-                ReferenceLine::Vertical { x, label } if self.panel.x.shows(*x) => {
-                    upright.push((self.x.at(*x), label));
-                }
-                _ => {}
-            }
-        }
-        let heights: Vec<f64> = across.iter().map(|(y, _)| *y).collect();
-        let heights = spread(&heights, LINE, (top + 8.0, bottom - 8.0));
-        html! {
-            @for ((_, label), y) in across.iter().zip(heights) {
-                (words(right - 2.0, y, Anchor::End, "soft halo", label))
-            }
-            @for (index, (x, label)) in upright.iter().enumerate() {
-                @let y = (top + 9.0 + index as f64 * LINE).min(bottom - 9.0);
-                @let (anchor, x, room) = match *x < (left + right) / 2.0 {
-                    true => (Anchor::Start, x + 5.0, right - x),
-                    false => (Anchor::End, x - 5.0, x - left),
-                };
-                (words(x, y, anchor, "soft halo", &wrap(label, room, 1).concat()))
-            }
-        }
-    }
-}
-
-fn hover(label: &str, point: &CurvePoint) -> String {
-    let digits = |value| significant(value, 4);
-    let band = point
-        .band
-        .map(|(low, high)| format!(" ({} to {})", digits(low), digits(high)));
-    let band = band.unwrap_or_default();
-    format!("{label}, at {}: {}{band}", digits(point.x), digits(point.y))
-}
-
-/// A line through places, for a path.
-fn path(places: impl Iterator<Item = (f64, f64)>) -> String {
-    let step = |(index, (x, y)): (usize, (f64, f64))| {
-        let letter = if index == 0 { 'M' } else { 'L' };
-        format!("{letter}{} {}", px(x), px(y))
+/// The axis of a panel, for its values or for those of all panels.
+fn span(
+    axis: &Axis,
+    values: &[Vec<f64>],
+    panel: usize,
+    shared: bool,
+    pixels: (f64, f64),
+    room: f64,
+) -> Span {
+    let panels = if shared {
+        values
+    } else {
+        &values[panel..=panel]
     };
-    places.enumerate().map(step).collect()
+    Span::new(axis, panels.iter().flatten().copied(), pixels, room)
+}
+
+/// Lines with their labels, and how high they are together.
+fn legend(labels: &[&str]) -> (Markup, f64) {
+    let (mut x, mut y) = (0.0, LINE / 2.0 + 2.0);
+    let mut places = Vec::new();
+    let labels = labels.iter().enumerate();
+    for (index, label) in labels.filter(|(_, label)| !label.is_empty()) {
+        let label = wrap(label, WIDTH - 60.0, 1).concat();
+        let width = 42.0 + width_of(&label) + 16.0;
+        if x > 0.0 && x + width > WIDTH + 16.0 {
+            (x, y) = (0.0, y + LINE + 4.0);
+        }
+        places.push((index, label, x, y));
+        x += width;
+    }
+    let height = if places.is_empty() { 0.0 } else { y + LINE };
+    let legend = html! {
+        @for (index, label, x, y) in &places {
+            g class=(series_class(*index)) {
+                line.curve x1=(px(*x)) y1=(px(*y)) x2=(px(x + 36.0)) y2=(px(*y))
+                    stroke-dasharray=(dashes(*index)) {}
+                (mark(*index, (x + 18.0, *y), ""))
+            }
+            (words(x + 42.0, *y, Anchor::Start, "", label))
+        }
+    };
+    (legend, height)
 }

@@ -50,7 +50,7 @@ impl HeatMap {
             let columns = 0..self.columns.len();
             columns.map(move |column| width_of(&self.text(row, column)))
         });
-        let widest = numbers.fold(20.0, f64::max) + 6.0;
+        let widest = numbers.fold(20.0, f64::max) + 10.0;
         let count = self.columns.len().max(1) as f64;
         let left = labels + 8.0;
         let cell = ((WIDTH - left) / count).clamp(widest, widest.max(90.0));
@@ -198,6 +198,6 @@ impl HeatMap {
         let pale = [242.0, 244.0, 246.0];
         let mixed = |index: usize| (pale[index] + share * (dark[index] - pale[index])).round();
         let fill = format!("rgb({},{},{})", mixed(0), mixed(1), mixed(2));
-        (fill, if share > 0.55 { "#ffffff" } else { "#14181d" })
+        (fill, if share > 0.72 { "#ffffff" } else { "#14181d" })
     }
 }

@@ -194,7 +194,7 @@ impl Layout {
         let numbers = panel.rows.iter().map(|row| width_of(&row.number));
         let numbers = numbers.fold(0.0, f64::max).min(0.4 * self.width);
         let right = left + self.width - 6.0 - if numbers > 0.0 { numbers + 6.0 } else { 0.0 };
-        let span = Span::new(&panel.axis, values.iter().copied(), (left, right), 60.0);
+        let span = Span::new(&panel.axis, values.iter().copied(), (left, right), 40.0);
         let shown = |value: &f64| panel.axis.shows(*value);
         let middle = (left + right) / 2.0;
         let title = wrap(&panel.title, self.width - 12.0, 3);

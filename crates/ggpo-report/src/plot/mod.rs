@@ -2,5 +2,6 @@
 
 pub(crate) mod axis;
 pub(crate) mod curve;
+mod field;
 pub(crate) mod heat;
 pub(crate) mod interval;
