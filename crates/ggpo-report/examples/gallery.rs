@@ -66,7 +66,7 @@ fn figures(plots: Vec<(&str, Plot)>) -> Vec<Block> {
     let figure = |(title, plot): (&str, Plot)| {
         Block::Figure(Figure {
             id: title.to_lowercase(),
-            title: format!("{title}."),
+            title: title.replace('-', ": "),
             description: "What there is to see, in a sentence or two that also stand for the \
                           picture where it cannot be seen."
                 .to_owned(),
@@ -185,7 +185,15 @@ fn row(label: &str, mean: f64, width: f64, seeds: usize) -> IntervalRow {
         label: label.to_owned(),
         points: values.collect(),
         estimate: Some(Interval::new(mean - width, mean, mean + width)),
-        number: signed(mean, 2),
+        number: match seeds {
+            0 => signed(mean, 2),
+            _ => format!(
+                "{} [{},\u{a0}{}]",
+                signed(mean, 2),
+                fixed(mean - width, 2),
+                fixed(mean + width, 2)
+            ),
+        },
         emphasis: label == "GGPO",
     }
 }

@@ -78,7 +78,9 @@ impl Figure {
         let total = svg::px(height + svg::lines_height(note.len()));
         let anchor = self.anchor();
         let (title, description) = (format!("{anchor}-title"), format!("{anchor}-description"));
-        let size = alone.then_some((width, total));
+        // A file of its own has a margin; a page has one already.
+        let edge = if alone { 8.0 } else { 0.0 };
+        let (full_width, full_height) = (width + 2.0 * edge, total + 2.0 * edge);
         // On a page: so narrow at least that words stay legible, and not huge.
         let limits = format!(
             "min-width:{}px;max-width:{}px",
@@ -88,8 +90,9 @@ impl Figure {
         // Written as elements: the drawing backends at hand know neither classes, nor
         // dash patterns, nor the titles that show a value under the pointer.
         let drawn = html! {
-            svg.plot xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (total) }
-                width=[size.map(|size| size.0)] height=[size.map(|size| size.1)]
+            svg.plot xmlns="http://www.w3.org/2000/svg"
+                viewBox={ (-edge) " " (-edge) " " (full_width) " " (full_height) }
+                width=[alone.then_some(full_width)] height=[alone.then_some(full_height)]
                 style=[(!alone).then_some(limits)] font-size=(svg::SIZE)
                 font-family="system-ui, sans-serif" role="img"
                 aria-labelledby={ (title) " " (description) } {
@@ -97,7 +100,7 @@ impl Figure {
                 desc id=(description) { (self.description) }
                 @if alone {
                     style { (PreEscaped(STYLE)) }
-                    rect.ground width=(width) height=(total) {}
+                    rect.ground x=(-edge) y=(-edge) width=(full_width) height=(full_height) {}
                 }
                 (body)
                 (svg::words_below(4.0, height, svg::Anchor::Start, "soft", &note))

@@ -160,7 +160,7 @@ fn figure(figure: &Figure) -> Markup {
 
 fn verdict(line: &VerdictLine) -> Markup {
     html! {
-        li class=(line.tone.class()) {
+        li class=(line.tone.mark_and_class().1) {
             span.verdict { span.mark aria-hidden="true" { (line.tone.mark()) } (line.verdict) } " "
             span.claim {
                 @if line.section.is_empty() {

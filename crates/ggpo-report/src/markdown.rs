@@ -45,7 +45,7 @@ impl Writer<'_> {
                     let (title, words) = (escape(&figure.title), escape(&figure.description));
                     let file = address(&format!("{}/{}", self.folder, figure.file_name()));
                     let file = file.trim_start_matches('/');
-                    self.line("", &format!("![{words}]({file})\n\n**{title}** {words}"));
+                    self.line("", &format!("![{words}]({file})\n\n**{title}**: {words}"));
                 }
                 Block::Details { summary, blocks } => {
                     let summary = html_words(summary);

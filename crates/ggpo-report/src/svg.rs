@@ -72,7 +72,11 @@ pub(crate) fn lines_height(lines: usize) -> f64 {
 /// Words in at most so many lines of a width; what does not fit is replaced by dots.
 pub(crate) fn wrap(words: &str, width: f64, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in words.split_whitespace() {
+    // A space that must not break a line does not.
+    for word in words
+        .split([' ', '\n', '\t'])
+        .filter(|word| !word.is_empty())
+    {
         match lines.last_mut() {
             Some(line) if width_of(line) + width_of(word) + 5.0 <= width => {
                 line.push(' ');

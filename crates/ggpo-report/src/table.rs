@@ -90,17 +90,16 @@ impl Table {
         let mut writer = csv::WriterBuilder::new()
             .flexible(true)
             .from_writer(Vec::new());
-        let head = self.columns.iter().map(|column| column.title.clone());
-        let rows = self.rows.iter().map(|row| {
+        let heads = self.columns.iter().map(|column| column.title.clone());
+        let mut write =
+            |record: Vec<String>| writer.write_record(record).expect("memory takes all");
+        write(heads.collect());
+        for row in &self.rows {
             let field = |cell: &Cell| match cell.value {
                 Some(value) => value.to_string(),
                 None => cell.text.words(),
             };
-            row.iter().map(field).collect()
-        });
-        for record in std::iter::once(head.collect()).chain(rows) {
-            let record: Vec<String> = record;
-            writer.write_record(record).expect("memory takes all");
+            write(row.iter().map(field).collect());
         }
         let bytes = writer.into_inner().expect("memory takes all");
         String::from_utf8(bytes).expect("fields are text")

@@ -25,22 +25,16 @@ pub enum Tone {
 impl Tone {
     /// A mark that says the same without colour.
     pub fn mark(self) -> &'static str {
-        match self {
-            Tone::Supported => "✓",
-            Tone::Contradicted => "✗",
-            Tone::Equivalent => "≈",
-            Tone::Undecided => "?",
-            Tone::NotTestable => "∅",
-        }
+        self.mark_and_class().0
     }
 
-    pub(crate) fn class(self) -> &'static str {
+    pub(crate) fn mark_and_class(self) -> (&'static str, &'static str) {
         match self {
-            Tone::Supported => "supported",
-            Tone::Contradicted => "contradicted",
-            Tone::Equivalent => "equivalent",
-            Tone::Undecided => "undecided",
-            Tone::NotTestable => "not-testable",
+            Tone::Supported => ("✓", "supported"),
+            Tone::Contradicted => ("✗", "contradicted"),
+            Tone::Equivalent => ("≈", "equivalent"),
+            Tone::Undecided => ("?", "undecided"),
+            Tone::NotTestable => ("∅", "not-testable"),
         }
     }
 }
@@ -97,13 +91,14 @@ impl VerdictLine {
         let at = |value| px(span.at(value));
         let (middle, band) = (16, at(edge) - at(-edge));
         Some(html! {
-            svg.plot viewBox="0 0 160 32" role="img" aria-label=(words) {
+            svg.plot viewBox="0 0 160 42" role="img" aria-label=(words) {
                 title { (words) }
                 @if band > 0.0 {
                     rect.band x=(at(-edge)) y="3" width=(px(band)) height="26" {}
                 }
                 line.grid x1="0" y1=(middle) x2="160" y2=(middle) {}
-                line.soft x1=(at(0.0)) y1="1" x2=(at(0.0)) y2="31" {}
+                line.soft x1=(at(0.0)) y1="1" x2=(at(0.0)) y2="29" {}
+                text.soft x=(at(0.0)) y="40" font-size="12" text-anchor="middle" { "0" }
                 g.strong {
                     line x1=(at(low)) y1=(middle) x2=(at(high)) y2=(middle) {}
                     @for end in [low, high] {

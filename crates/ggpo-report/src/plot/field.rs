@@ -6,7 +6,7 @@ use super::axis::Span;
 use super::curve::{CurvePanel, CurvePoint, Place, ReferenceLine, Series};
 use crate::format::significant;
 use crate::svg::{
-    Anchor, LINE, dashes, line, mark, px, series_class, spread, words, words_below, wrap,
+    Anchor, LINE, dashes, line, mark, px, series_class, spread, width_of, words, words_below, wrap,
 };
 
 /// A curve has at most so many marks.
@@ -112,7 +112,15 @@ impl Field<'_> {
         }
     }
 
-    /// Words above horizontal lines, at the right, and beside vertical ones, each lower
+    /// How many points words at this height would hide.
+    fn points_within(&self, (left, right): (f64, f64), height: f64) -> usize {
+        let points = self.panel.series.iter().flat_map(|series| &series.points);
+        let places = points.filter_map(|point| self.place(point.x, point.y));
+        let hidden = |(x, y): &(f64, f64)| (left..right).contains(x) && (y - height).abs() < LINE;
+        places.filter(hidden).count()
+    }
+
+    /// Words above horizontal lines, at the end with fewer points, and beside vertical ones, each lower
     /// than the one before.
     fn reference_labels(&self) -> Markup {
         let ((left, right), (bottom, top)) = (self.x.pixels, self.y.pixels);
@@ -129,7 +137,13 @@ impl Field<'_> {
         let fitted = |label: &str, room| wrap(label, room, 1).concat();
         html! {
             @for ((_, label), y) in across.iter().zip(heights) {
-                (words(right - 2.0, y, Anchor::End, "soft halo", &fitted(label, right - left)))
+                @let label = fitted(label, right - left);
+                @let width = width_of(&label);
+                @if self.points_within((right - width, right), y) <= self.points_within((left, left + width), y) {
+                    (words(right - 2.0, y, Anchor::End, "soft halo", &label))
+                } @else {
+                    (words(left + 2.0, y, Anchor::Start, "soft halo", &label))
+                }
             }
             @for (index, (x, label)) in upright.iter().enumerate() {
                 @let y = (top + 9.0 + index as f64 * LINE).min(bottom - 9.0);

@@ -40,7 +40,8 @@ pub struct IntervalRow {
     pub points: Vec<(f64, String)>,
     /// The estimate, if there is one.
     pub estimate: Option<Interval>,
-    /// What stands at the right of the row, such as the estimate in digits.
+    /// What stands at the right of the row, such as the estimate in digits; in several
+    /// lines if it is long, broken at spaces other than U+00A0.
     pub number: String,
     /// Stands out.
     pub emphasis: bool,
@@ -163,6 +164,7 @@ impl Layout {
             let has_points = panels
                 .iter()
                 .any(|panel| panel.rows.iter().any(|row| !row.points.is_empty()));
+            let words = words.max(number_lines(row, width).len() as f64 * LINE);
             let height = words.max(if has_points { 26.0 } else { 18.0 }) + 2.0 * ROW_PADDING;
             middles.push(bottom + height / 2.0);
             bottom += height;
@@ -191,9 +193,13 @@ impl Layout {
     }
 
     fn panel(&self, panel: &IntervalPanel, left: f64, values: &[f64]) -> Markup {
-        let numbers = panel.rows.iter().map(|row| width_of(&row.number));
-        let numbers = numbers.fold(0.0, f64::max).min(0.4 * self.width);
-        let right = left + self.width - 6.0 - if numbers > 0.0 { numbers + 6.0 } else { 0.0 };
+        let numbers = panel
+            .rows
+            .iter()
+            .flat_map(|row| number_lines(row, self.width));
+        let numbers = numbers.map(|line| width_of(&line)).fold(0.0, f64::max);
+        let numbers = if numbers > 0.0 { numbers + 6.0 } else { 0.0 };
+        let right = (left + self.width - 6.0 - numbers).max(left + 0.3 * self.width);
         let span = Span::new(&panel.axis, values.iter().copied(), (left, right), 40.0);
         let shown = |value: &f64| panel.axis.shows(*value);
         let middle = (left + right) / 2.0;
@@ -217,11 +223,20 @@ impl Layout {
             }
             @for (row, &y) in panel.rows.iter().zip(&self.middles) {
                 (draw_row(row, &panel.axis, &span, y))
-                (words(right + 6.0, y, Anchor::Start, "", &row.number))
+                @let lines = number_lines(row, self.width);
+                @let top = y - lines.len() as f64 * LINE / 2.0;
+                (words_below(right + 6.0, top, Anchor::Start, "", &lines))
             }
             (words_below(middle, self.bottom + 22.0, Anchor::Middle, "soft", &foot))
         }
     }
+}
+
+/// The number of a row beside a panel of some width, never cut.
+fn number_lines(row: &IntervalRow, width: f64) -> Vec<String> {
+    let words = row.number.split([' ', '\n', '\t']);
+    let widest = words.map(width_of).fold(0.4 * width, f64::max);
+    wrap(&row.number, widest, usize::MAX)
 }
 
 /// The interval, and below it the single values, in turn a little higher and lower.
