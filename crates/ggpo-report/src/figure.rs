@@ -6,7 +6,8 @@ use crate::format::plural;
 use crate::svg::{self, Drawing, WIDTH};
 use crate::{CurvePlot, HeatMap, IntervalPlot};
 
-const STYLE: &str = include_str!("figure.css");
+/// The style of all figures, for a page that has them inside.
+pub(crate) const STYLE: &str = include_str!("figure.css");
 
 /// What is drawn.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,9 +109,4 @@ impl Figure {
         };
         PreEscaped(svg::printable(&drawn.into_string()))
     }
-}
-
-/// The style of all figures, for a page that has them inside.
-pub(crate) fn style() -> &'static str {
-    STYLE
 }

@@ -18,7 +18,7 @@ pub(crate) fn render(page: &Page) -> String {
                 meta charset="utf-8"; "\n"
                 meta name="viewport" content="width=device-width, initial-scale=1"; "\n"
                 title { (page.title) } "\n"
-                style { "\n" (PreEscaped(STYLE)) (PreEscaped(figure::style())) } "\n"
+                style { "\n" (PreEscaped(STYLE)) (PreEscaped(figure::STYLE)) } "\n"
             } "\n"
             body { "\n"
                 a.skip href="#content" { "To the content" } "\n"

@@ -124,6 +124,18 @@ pub(crate) fn words_below(
     }
 }
 
+/// Lines of words around a middle, moved to stay between two ends.
+pub(crate) fn words_between(
+    middle: f64,
+    (left, right): (f64, f64),
+    top: f64,
+    lines: &[String],
+) -> Markup {
+    let widest = lines.iter().map(|line| width_of(line)).fold(0.0, f64::max);
+    let middle = middle.min(right - widest / 2.0).max(left + widest / 2.0);
+    words_below(middle, top, Anchor::Middle, "soft", lines)
+}
+
 /// A straight line.
 pub(crate) fn line(from: (f64, f64), to: (f64, f64), class: &str) -> Markup {
     html! {

@@ -190,6 +190,9 @@ fn linear_ticks(low: f64, high: f64, wanted: f64) -> Vec<(f64, String)> {
     let step = round_step((high - low) / wanted);
     // An end that is a round number is marked in spite of rounding errors.
     let (first, last) = ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor());
+    if first >= last && wanted < 20.0 {
+        return linear_ticks(low, high, 1.5 * wanted);
+    }
     let exponent = (step * 1.0001).log10().floor();
     let largest = low.abs().max(high.abs());
     let tick = |index: i64| {

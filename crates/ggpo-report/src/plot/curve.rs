@@ -6,7 +6,7 @@ use super::axis::{Axis, Span};
 use super::field::Field;
 use crate::svg::{
     Anchor, Drawing, LINE, WIDTH, dashes, lines_height, mark, px, series_class, width_of, words,
-    words_below, wrap,
+    words_below, words_between, wrap,
 };
 
 /// A point of a curve.
@@ -164,6 +164,9 @@ impl CurvePlot {
                 @let x = span(&panel.x, &all_x, index, self.shared_x, (start, end), 40.0);
                 (words_below(left, top, Anchor::Start, "bold", &lines(&panel.title)))
                 (words_below(left, top + title, Anchor::Start, "soft", &lines(&panel.y.title)))
+                @let foot = lines(&panel.x.title);
+                @let top = top + head + plot_height + 22.0;
+                (words_between((start + end) / 2.0, (left, left + cell - 4.0), top, &foot))
                 (Field { panel, x, y, labels: &labels }.draw())
             }
         };

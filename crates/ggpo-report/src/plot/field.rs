@@ -6,7 +6,7 @@ use super::axis::Span;
 use super::curve::{CurvePanel, CurvePoint, Place, ReferenceLine, Series};
 use crate::format::significant;
 use crate::svg::{
-    Anchor, LINE, dashes, line, mark, px, series_class, spread, width_of, words, words_below, wrap,
+    Anchor, LINE, dashes, line, mark, px, series_class, spread, width_of, words, wrap,
 };
 
 /// A curve has at most so many marks.
@@ -38,8 +38,6 @@ impl Field<'_> {
                 ))
             }
             (self.reference_labels())
-            @let foot = wrap(&self.panel.x.title, right - left + 40.0, 3);
-            (words_below((left + right) / 2.0, bottom + 22.0, Anchor::Middle, "soft", &foot))
         }
     }
 

@@ -73,6 +73,7 @@ impl HeatMap {
         let titles = wrap(&self.titles(), width, 2);
         let top = lines_height(titles.len()) + head_height;
         let centre_of = |column: usize| left + (column as f64 + 0.5) * cell;
+        let range = self.range();
         let body = html! {
             (words_below(0.0, 0.0, Anchor::Start, "soft", &titles))
             @for (column, name) in self.columns.iter().enumerate() {
@@ -91,7 +92,7 @@ impl HeatMap {
                 @let lines = wrap(name, labels + 1.0, 1);
                 (words(labels, y + CELL_HEIGHT / 2.0, Anchor::End, "", &lines.concat()))
                 @for column in 0..self.columns.len() {
-                    (self.cell(row, column, (left + column as f64 * cell, y), cell))
+                    (self.cell((row, column), (left + column as f64 * cell, y), cell, range))
                 }
             }
         };
@@ -113,7 +114,13 @@ impl HeatMap {
         parts.join("; ")
     }
 
-    fn cell(&self, row: usize, column: usize, (x, y): (f64, f64), width: f64) -> Markup {
+    fn cell(
+        &self,
+        (row, column): (usize, usize),
+        (x, y): (f64, f64),
+        width: f64,
+        range: (f64, f64),
+    ) -> Markup {
         let value = self.value(row, column);
         let text = self.text(row, column);
         let (x, y, w, h) = (px(x + 1.0), px(y + 1.0), px(width - 2.0), CELL_HEIGHT - 2.0);
@@ -125,7 +132,7 @@ impl HeatMap {
                     @match value { Some(value) => (value.to_string()), None => "no value" }
                 }
                 @if let Some(value) = value {
-                    @let (fill, ink) = self.colours(value);
+                    @let (fill, ink) = colours(value, range);
                     rect x=(x) y=(y) width=(w) height=(h) fill=(fill) {}
                     g color=(ink) { (words(middle.0, middle.1, Anchor::Middle, "", &text)) }
                 } @else {
@@ -149,55 +156,35 @@ impl HeatMap {
         }
     }
 
-    /// Colours of a cell and of the number in it, the same on any ground.
-    fn colours(&self, value: f64) -> (String, &'static str) {
-        let finite = self
-            .values
-            .iter()
-            .flatten()
-            .flatten()
-            .filter(|value| value.is_finite());
-        // Halves, so that differences stay finite.
-        let halves = || finite.clone().map(|value| value / 2.0);
-        let value = value / 2.0;
-        let (share, dark) = match self.scale {
-            HeatScale::Sequential => {
-                let least = halves().fold(f64::INFINITY, f64::min);
-                let range = halves().fold(f64::NEG_INFINITY, f64::max) - least;
-                let share = if range > 0.0 {
-                    (value - least) / range
-                } else {
-                    0.0
-                };
-                (share, [8.0, 69.0, 120.0])
-            }
-            HeatScale::Diverging { centre } => {
-                let centre = if centre.is_finite() {
-                    centre / 2.0
-                } else {
-                    0.0
-                };
-                let far = halves().map(|value| (value / 2.0 - centre / 2.0).abs());
-                let far = far.fold(0.0, f64::max);
-                let share = if far > 0.0 {
-                    (value / 2.0 - centre / 2.0).abs() / far
-                } else {
-                    0.0
-                };
-                let below = [168.0, 60.0, 0.0];
-                (
-                    share,
-                    if value < centre {
-                        below
-                    } else {
-                        [8.0, 69.0, 120.0]
-                    },
-                )
-            }
+    /// The value that is pale and how far from it the darkest is, both in quarters, so
+    /// that differences stay finite.
+    fn range(&self) -> (f64, f64) {
+        let values = self.values.iter().flatten().flatten();
+        let quarters = values
+            .filter(|value| value.is_finite())
+            .map(|value| value / 4.0);
+        let pale = match self.scale {
+            HeatScale::Sequential => quarters.clone().fold(f64::INFINITY, f64::min),
+            HeatScale::Diverging { centre } if centre.is_finite() => centre / 4.0,
+            HeatScale::Diverging { .. } => 0.0,
         };
-        let pale = [242.0, 244.0, 246.0];
-        let mixed = |index: usize| (pale[index] + share * (dark[index] - pale[index])).round();
-        let fill = format!("rgb({},{},{})", mixed(0), mixed(1), mixed(2));
-        (fill, if share > 0.72 { "#ffffff" } else { "#14181d" })
+        let distances = quarters.map(|quarter| (quarter - pale).abs());
+        (pale, distances.fold(0.0, f64::max))
     }
+}
+
+/// Colours of a cell and of the number in it, the same on any ground.
+fn colours(value: f64, (pale, far): (f64, f64)) -> (String, &'static str) {
+    let distance = value / 4.0 - pale;
+    let share = if far > 0.0 { distance.abs() / far } else { 0.0 };
+    let dark = if distance < 0.0 {
+        [168.0, 60.0, 0.0]
+    } else {
+        [8.0, 69.0, 120.0]
+    };
+    let ground = [242.0, 244.0, 246.0];
+    let [red, green, blue] =
+        [0, 1, 2].map(|index| (ground[index] + share * (dark[index] - ground[index])).round());
+    let ink = if share > 0.72 { "#ffffff" } else { "#14181d" };
+    (format!("rgb({red},{green},{blue})"), ink)
 }

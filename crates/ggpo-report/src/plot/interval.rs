@@ -5,7 +5,8 @@ use maud::{Markup, html};
 use super::axis::{Axis, Span};
 use crate::format::significant;
 use crate::svg::{
-    Anchor, Drawing, LINE, WIDTH, line, lines_height, mark, px, width_of, words, words_below, wrap,
+    Anchor, Drawing, LINE, WIDTH, line, lines_height, mark, px, width_of, words, words_below,
+    words_between, wrap,
 };
 
 /// An estimate and the ends of its interval.
@@ -227,7 +228,7 @@ impl Layout {
                 @let top = y - lines.len() as f64 * LINE / 2.0;
                 (words_below(right + 6.0, top, Anchor::Start, "", &lines))
             }
-            (words_below(middle, self.bottom + 22.0, Anchor::Middle, "soft", &foot))
+            (words_between(middle, (left, left + self.width), self.bottom + 22.0, &foot))
         }
     }
 }
