@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::format::fixed;
+use crate::format::{fixed, full, significant};
 use crate::svg::{
     Anchor, Drawing, LINE, WIDTH, lines_height, px, width_of, words, words_below, wrap,
 };
@@ -129,7 +129,7 @@ impl HeatMap {
             g {
                 title {
                     (self.rows[row]) ", " (self.columns[column]) ": "
-                    @match value { Some(value) => (value.to_string()), None => "no value" }
+                    @match value { Some(value) => (full(value)), None => "no value" }
                 }
                 @if let Some(value) = value {
                     @let (fill, ink) = colours(value, range);
@@ -152,7 +152,7 @@ impl HeatMap {
         let value = self.value(row, column).unwrap_or(f64::NAN);
         match value.abs() < 1e6 {
             true => fixed(value, self.decimals),
-            false => crate::format::significant(value, 2),
+            false => significant(value, 2),
         }
     }
 
