@@ -1,0 +1,7 @@
+//! The kinds of plots.
+
+pub(crate) mod axis;
+pub(crate) mod curve;
+mod field;
+pub(crate) mod heat;
+pub(crate) mod interval;
