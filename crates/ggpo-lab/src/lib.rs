@@ -2,6 +2,7 @@
 //!
 //! * [`repro`]: the experiments, many runs, and their report.
 //! * [`statistics`]: what a handful of runs can show.
+//! * [`verdict`]: what is said of a claim, by a rule fixed before the runs.
 //! * [`parity`]: everything against values calculated elsewhere.
 //! * [`bench`](mod@bench): how long training steps take, and how much memory.
 //! * [`pretrain`]: the small base models of the experiments.
@@ -12,3 +13,4 @@ pub mod pretrain;
 pub mod progress;
 pub mod repro;
 pub mod statistics;
+pub mod verdict;
