@@ -2,13 +2,17 @@
 //!
 //! * [`repro`]: the experiments, many runs, and their report.
 //! * [`statistics`]: what a handful of runs can show.
+//! * [`verdict`]: what is said of a claim, by a rule fixed before the runs.
+//! * [`calibration`]: problems of known answer, before any verdict.
 //! * [`parity`]: everything against values calculated elsewhere.
 //! * [`bench`](mod@bench): how long training steps take, and how much memory.
 //! * [`pretrain`]: the small base models of the experiments.
 
 pub mod bench;
+pub mod calibration;
 pub mod parity;
 pub mod pretrain;
 pub mod progress;
 pub mod repro;
 pub mod statistics;
+pub mod verdict;
