@@ -1,6 +1,8 @@
 //! What judges a method. Nothing here knows of a command line.
 //!
 //! * [`repro`]: the experiments, many runs, and their report.
+//! * [`sharpness`]: how sharp the loss is around a model, by exact products of its
+//!   Hessian.
 //! * [`statistics`]: what a handful of runs can show.
 //! * [`parity`]: everything against values calculated elsewhere.
 //! * [`bench`](mod@bench): how long training steps take, and how much memory.
@@ -11,4 +13,5 @@ pub mod parity;
 pub mod pretrain;
 pub mod progress;
 pub mod repro;
+pub mod sharpness;
 pub mod statistics;

@@ -12,9 +12,7 @@ use ggpo_tensor::attention::AttentionMask;
 use ggpo_tensor::dropout::Dropout;
 use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::rotary::RotaryTable;
-use ggpo_tensor::{
-    BlockFormat, Dual, QuantizedMatrix, RowPerturbation, Scalar, Tensor, tensor,
-};
+use ggpo_tensor::{BlockFormat, Dual, QuantizedMatrix, RowPerturbation, Scalar, Tensor, tensor};
 use ndarray::{Array2, ArrayViewMut2};
 
 /// Step of the central differences, whose error is about its square, 1e-10, and the

@@ -257,7 +257,10 @@ impl<T: Scalar> Adapter<T> {
         let factors = self.factors().into_iter();
         let factors = factors.map(|(_, factor)| in_numbers(factor)).collect();
         Adapter {
-            constant: self.constant.as_ref().map(|it| it.each_ref().map(in_numbers)),
+            constant: self
+                .constant
+                .as_ref()
+                .map(|it| it.each_ref().map(in_numbers)),
             dropout: self.dropout,
             ..make::<U>(self.peft())(factors, number(self.scaling()))
         }
