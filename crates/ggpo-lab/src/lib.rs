@@ -1,6 +1,8 @@
 //! What judges a method. Nothing here knows of a command line.
 //!
 //! * [`repro`]: the experiments, many runs, and their report.
+//! * [`sharpness`]: how sharp the loss is around a model, by exact products of its
+//!   Hessian.
 //! * [`statistics`]: what a handful of runs can show.
 //! * [`verdict`]: what is said of a claim, by a rule fixed before the runs.
 //! * [`calibration`]: problems of known answer, before any verdict.
@@ -14,5 +16,6 @@ pub mod parity;
 pub mod pretrain;
 pub mod progress;
 pub mod repro;
+pub mod sharpness;
 pub mod statistics;
 pub mod verdict;

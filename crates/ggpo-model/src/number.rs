@@ -1,7 +1,7 @@
 //! For which numbers the passes of a model are compiled.
 
 use ggpo_autograd::Var;
-use ggpo_tensor::Scalar;
+use ggpo_tensor::{Dual, Scalar};
 
 use crate::batch::Batch;
 use crate::model::{Graph, Model};
@@ -11,7 +11,7 @@ use crate::model::{Graph, Model};
 /// The methods are the passes of [`Model`], under the same names. All that they
 /// call, every operation of every family both ways, is generic, and would be
 /// compiled again in each crate and test program that has a model calculate.
-/// The methods of `f32` and `f64` are written out in their implementations: code
+/// The methods of `f32`, `f64` and the dual numbers of both are written out in their implementations: code
 /// that is not generic is compiled once, in this crate. Another [`Scalar`] needs
 /// an implementation with nothing in it.
 pub trait Number: Scalar {
@@ -68,4 +68,4 @@ macro_rules! compiled_here {
     )*};
 }
 
-compiled_here!(f32, f64);
+compiled_here!(f32, f64, Dual<f32>, Dual<f64>);

@@ -7,7 +7,7 @@
 //!
 //! * [`Scalar`] is everything a kernel may assume of a number: that it calculates
 //!   like a [`Real`], and has matrix [`Products`]. `f32` and `f64` are such numbers,
-//!   and the tests run every kernel on dual numbers.
+//!   and [`Dual`] numbers, which carry a derivative along.
 //! * [`matmul`](mod@matmul) holds the products A B, A Bᵀ and Aᵀ B, [`perturb`] the
 //!   products with a weight to which a low-rank part and noise are added on the way.
 //! * [`quantized`] holds matrices in blocks of small integers, in the layouts that
@@ -28,6 +28,7 @@ pub mod activation;
 pub mod attention;
 pub mod cross_entropy;
 pub mod dropout;
+mod dual;
 pub mod embedding;
 pub mod layout;
 pub mod mapped;
@@ -50,6 +51,7 @@ pub mod softmax;
 mod tensor;
 mod weight;
 
+pub use dual::Dual;
 pub use matmul::{gemm, matmul, matmul_batched, matmul_nt, matmul_tn};
 pub use perturb::{ActingWeight, LowRank, RowPerturbation};
 pub use quantized::{BlockFormat, QuantizedMatrix};

@@ -3,6 +3,7 @@
 
 mod commands;
 pub mod fetch;
+mod loss;
 mod options;
 mod output;
 mod source;
@@ -12,7 +13,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, eval, fetch as fetching, generate, inspect, merge, methods, predict, shell, train,
+    bench, eval, fetch as fetching, generate, inspect, landscape, merge, methods, predict,
+    sharpness, shell, train,
 };
 
 #[derive(Parser)]
@@ -52,6 +54,10 @@ enum Command {
     Fetch(fetching::Fetch),
     /// Say what a model, adapter, run, checkpoint or data file holds.
     Inspect(inspect::Inspect),
+    /// Measure how sharp the loss is around a model.
+    Sharpness(sharpness::SharpnessCommand),
+    /// Draw the loss along random directions from a model.
+    Landscape(landscape::LandscapeCommand),
     /// Measure how long training steps take, and how much memory
     Bench(bench::Bench),
     /// Print what a shell needs to complete commands and options.
@@ -84,6 +90,8 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Features(features) => features.execute(),
         Command::Fetch(fetch) => fetch.execute(),
         Command::Inspect(inspect) => inspect.execute(),
+        Command::Sharpness(sharpness) => sharpness.execute(),
+        Command::Landscape(landscape) => landscape.execute(),
         Command::Bench(bench) => bench.execute(),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),

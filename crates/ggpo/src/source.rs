@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use ggpo_lora::{GgpoConfig, PerturbationConfig};
 use ggpo_model::assembled::Assembled;
 use ggpo_model::{Body, Head};
 use ggpo_train::Error;
@@ -37,6 +38,11 @@ pub(crate) struct Opened {
 }
 
 impl Source {
+    /// The folder of the run, if it is one.
+    pub(crate) fn run(&self) -> Option<&Path> {
+        self.run.as_deref()
+    }
+
     pub(crate) fn open(&self) -> Result<Opened> {
         if let Some(folder) = &self.run {
             let (run, assembled) = assemble(folder)?;
@@ -58,6 +64,14 @@ impl Source {
 }
 
 impl Opened {
+    /// The noise on the weights that the run was trained under, if there was any.
+    pub(crate) fn noise(&self) -> Option<GgpoConfig> {
+        match self.run.as_ref()?.method.perturbation {
+            Some(PerturbationConfig::Ggpo(noise)) => Some(noise),
+            _ => None,
+        }
+    }
+
     /// How `data` is read: as the run's files were, or as the model's head asks
     /// for, with the options of the command line before both.
     pub(crate) fn task(&self, form: &FormOptions, data: &Path) -> Result<TaskConfig> {

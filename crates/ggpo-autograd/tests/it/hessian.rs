@@ -12,10 +12,8 @@ use ggpo_tensor::attention::AttentionMask;
 use ggpo_tensor::dropout::Dropout;
 use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::rotary::RotaryTable;
-use ggpo_tensor::{Scalar, Tensor, tensor};
-use ndarray::Array2;
-
-use crate::dual::Dual;
+use ggpo_tensor::{BlockFormat, Dual, QuantizedMatrix, RowPerturbation, Scalar, Tensor, tensor};
+use ndarray::{Array2, ArrayViewMut2};
 
 /// Step of the central differences, whose error is about its square, 1e-10, and the
 /// rounding of the gradients over it, 1e-14 / 1e-5.
@@ -111,6 +109,63 @@ fn causal() -> AttentionMask {
     }
 }
 
+/// Noise on a weight of m x n.
+#[derive(Debug)]
+struct Noise([usize; 2]);
+
+impl<T: Scalar> RowPerturbation<T> for Noise {
+    fn add_rows(&self, first_row: usize, mut panel: ArrayViewMut2<'_, T>) {
+        assert!(first_row + panel.nrows() <= self.0[0] && panel.ncols() == self.0[1]);
+        for ((row, column), element) in panel.indexed_iter_mut() {
+            let phase = (first_row + row) as f64 * 0.7 + column as f64 * 1.3;
+            *element += T::from_f64(0.2 * phase.sin());
+        }
+    }
+}
+
+fn noise<T: Scalar>(m: usize, n: usize) -> Arc<dyn RowPerturbation<T>> {
+    Arc::new(Noise([m, n]))
+}
+
+/// A low-rank path with a constant term and noise, on a weight of m x n.
+fn path<T: Scalar>(m: usize, n: usize) -> ops::LoraPath<T> {
+    let constant = |shape: [usize; 2], layer| {
+        let elements = normal(layer, &shape).into_iter().map(T::from_f64);
+        tensor(&shape, elements.collect())
+    };
+    ops::LoraPath {
+        scaling: T::from_f64(0.7),
+        dropout: None,
+        constant: Some([constant([m, 1], 2000), constant([1, n], 2001)]),
+        noise: Some(noise(m, n)),
+    }
+}
+
+/// Rows of 32 elements in blocks of the format Q8_0.
+fn quantized(rows: usize) -> QuantizedMatrix {
+    // The scale 2^-6 as a half, then 32 signed bytes.
+    let block = |row: usize| {
+        let bytes = (0..32).map(move |i| (row * 71 + i * 37) as u8);
+        0x2400_u16.to_le_bytes().into_iter().chain(bytes)
+    };
+    let bytes: Vec<u8> = (0..rows).flat_map(block).collect();
+    QuantizedMatrix::new(BlockFormat::Q8_0, rows, 32, bytes).expect("whole blocks")
+}
+
+/// An operation is a file of `src/ops`; each is named in this one.
+#[test]
+fn every_operation_is_checked() {
+    let checks = include_str!("hessian.rs");
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/ops")).unwrap();
+    for file in files {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let name = name.strip_suffix(".rs").unwrap();
+        let is_operation = !["mod", "testing", "weight"].contains(&name);
+        let call = format!("ops::{name}(");
+        assert!(!is_operation || checks.contains(&call), "{call} is missing");
+    }
+}
+
 hessian_vector_products! {
     of_elementwise_operations: [&[3, 4], &[3, 4]], |[x, y]| {
         let x = ops::add(&ops::tanh(x), &ops::silu(y));
@@ -164,6 +219,19 @@ hessian_vector_products! {
 
     of_the_cross_entropy_of_a_head: [&[4, 3], &[6, 3], &[6]], |[states, weight, bias]| {
         ops::linear_cross_entropy(states, weight, Some(bias), &[5, 0, 2, 2])
+    };
+
+    of_adapted_products: [&[3, 5], &[4, 5], &[4], &[2, 5], &[4, 2]], |[x, w, bias, a, b]| {
+        ops::lora_linear(x, w, Some(bias), a, b, path(4, 5))
+    };
+
+    of_an_adapter_of_a_quantised_weight: [&[3, 32], &[2, 32], &[2, 2]], |[x, a, b]| {
+        ops::lora_linear(x, &quantized(2), None, a, b, path(2, 32))
+    };
+
+    of_magnitudes_with_noise: [&[3, 4], &[4], &[4], &[3, 5]], |[z, m, bias, x]| {
+        let norms: Vec<T> = (1..5).map(|i| T::from_f64(f64::from(i) / 3.0)).collect();
+        ops::weight_noise(&ops::magnitude(z, m, &norms, Some(bias)), x, noise(4, 5))
     };
 
     // Table, norm, queries, keys, values, gate, up, down: two sequences of four

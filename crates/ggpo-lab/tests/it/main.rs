@@ -7,3 +7,4 @@ mod answers;
 #[path = "../../../ggpo-train/tests/it/common.rs"]
 mod common;
 mod reference;
+mod sharpness;

@@ -20,7 +20,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewD, Axis, concatenate};
 pub use config::{LoraConfig, ScalingRule};
 
 use crate::norms::merged_row_norms_squared;
-use crate::peft::PeftForm;
+use crate::peft::{PeftForm, make};
 use crate::{LayerView, LoraError, State};
 
 /// The adapters of a model by the name of their module. Their order, that of
@@ -249,6 +249,21 @@ impl<T: Scalar> Adapter<T> {
     /// The same to be changed.
     pub fn factors_mut(&mut self) -> Vec<(&'static str, &mut Tensor<T>)> {
         self.form.factors_mut()
+    }
+
+    /// The same adapter in other numbers: factors, scaling and base.
+    pub fn map<U: Scalar>(&self, number: impl Fn(T) -> U) -> Adapter<U> {
+        let in_numbers = |x: &Tensor<T>| x.map(|&x| number(x)).into_shared();
+        let factors = self.factors().into_iter();
+        let factors = factors.map(|(_, factor)| in_numbers(factor)).collect();
+        Adapter {
+            constant: self
+                .constant
+                .as_ref()
+                .map(|it| it.each_ref().map(in_numbers)),
+            dropout: self.dropout,
+            ..make::<U>(self.peft())(factors, number(self.scaling()))
+        }
     }
 
     /// The factor of that name, if there is one.

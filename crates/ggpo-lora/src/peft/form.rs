@@ -34,7 +34,7 @@ pub enum Side {
 }
 
 /// An adapter of the factors, in their order, and the scaling s.
-pub(super) type Make<T> = fn(Vec<Tensor<T>>, T) -> Adapter<T>;
+pub(crate) type Make<T> = fn(Vec<Tensor<T>>, T) -> Adapter<T>;
 
 /// All forms, and how an adapter is made of what a file holds.
 pub(super) fn forms<T: Scalar>() -> [(&'static PeftForm, Make<T>); 3] {
@@ -46,7 +46,7 @@ pub(super) fn forms<T: Scalar>() -> [(&'static PeftForm, Make<T>); 3] {
 }
 
 /// How an adapter of that form is made.
-pub(super) fn make<T: Scalar>(form: &PeftForm) -> Make<T> {
+pub(crate) fn make<T: Scalar>(form: &PeftForm) -> Make<T> {
     let forms = forms::<T>();
     let found = forms.iter().find(|(listed, _)| *listed == form);
     found.expect("every form is in the table").1

@@ -22,6 +22,7 @@ use ggpo_tensor::{Scalar, Tensor};
 
 pub use budget::Budget;
 pub use config::PeftConfig;
+pub(crate) use form::make;
 pub use form::{PeftForm, Side};
 pub use start::Start;
 

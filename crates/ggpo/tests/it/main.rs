@@ -11,3 +11,4 @@ mod methods;
 mod program;
 mod refusals;
 mod runner;
+mod sharpness;

@@ -5,7 +5,7 @@ use crate::runner::{json, refused, run, succeeds};
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_tensor::simd::{Level, level};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 13] = [
     "train",
     "methods",
     "eval",
@@ -14,6 +14,8 @@ const COMMANDS: [&str; 11] = [
     "merge",
     "inspect",
     "fetch",
+    "sharpness",
+    "landscape",
     "bench",
     "completions",
     "man",

@@ -3,13 +3,10 @@
 //! `f64` say, would give another derivative than differences do.
 
 mod kernels;
-pub(crate) mod number;
 mod weights;
 
 use ggpo_tensor::random::{Purpose, Stream};
-use ggpo_tensor::{Tensor, flat, tensor};
-
-use number::Dual;
+use ggpo_tensor::{Dual, Tensor, flat, tensor};
 
 /// Step of the central differences, whose error is about its square, 1e-10, and the
 /// rounding of the results over it, 1e-15 / 1e-5.
@@ -92,7 +89,7 @@ macro_rules! on_dual_numbers {
                 $body
             }
             let shapes: &[&[usize]] = &$shapes;
-            crate::dual::check(shapes, kernel::<f64>, kernel::<crate::dual::Dual>);
+            crate::dual::check(shapes, kernel::<f64>, kernel::<ggpo_tensor::Dual>);
         }
     )+};
 }
