@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train a BERT classifier with PyTorch, Transformers and PEFT on the CPU.
 
-    python peers/train_classification.py experiments/spam-ggpo.toml OUT
+    python peers/train_classification.py examples/spam-ggpo.toml OUT
     python peers/train_classification.py RUN.toml OUT --method lora \\
         --learning-rates 1e-3 3e-3 --seeds 1 2 3
 

@@ -7,19 +7,14 @@ mod fetch;
 mod parity;
 mod peft_check;
 mod python;
+mod repro;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use ggpo_lab::pretrain::{PretrainConfig, Which, pretrain};
-use ggpo_lab::repro::answers::{AnswersConfig, study_answers};
-use ggpo_lab::repro::{
-    DEFAULT_STUDY, ReproConfig, compare_with_peers, peak_memory_mib, reproduce, run_steps,
-};
-use ggpo_train::Error;
-use ggpo_train::run::RunConfig;
 
 #[derive(Parser)]
 #[command(
@@ -41,40 +36,17 @@ struct Arguments {
 enum Task {
     /// Run the experiments and write their report.
     ///
-    /// What is finished in the output folder is not done again, and a run that
-    /// was stopped continues where it was.
-    #[command(after_help = "Example: cargo xtask repro --quick --out out/quick")]
-    Repro {
-        /// Few seeds and steps: two minutes on two cores.
-        #[arg(long, conflicts_with = "full")]
-        quick: bool,
-        /// More seeds, ranks and learning rates: hours.
-        #[arg(long)]
-        full: bool,
-        /// Folder for results and report [default: out/LEVEL].
-        #[arg(long)]
-        out: Option<PathBuf>,
-        /// Description of the experiments.
-        #[arg(long, default_value = DEFAULT_STUDY)]
-        config: PathBuf,
-        /// Folder with the same runs by peers/train_classification.py, one
-        /// folder per task; writes peers.md.
-        #[arg(long)]
-        peers: Option<PathBuf>,
-    },
-    /// Train on problems, let every model write answers, and report how many are
-    /// right.
-    ///
-    /// What is finished in the output folder is not done again.
-    #[command(after_help = "Example: cargo xtask answers experiments/gsm8k.toml --out out/gsm8k")]
-    Answers {
-        /// Description of the study.
-        config: PathBuf,
-        /// Folder for runs, answers and report [default: out/NAME, by the file's
-        /// name].
-        #[arg(long)]
-        out: Option<PathBuf>,
-    },
+    /// What has a record in the output folder is not done again, and a run that was
+    /// stopped continues where it was.
+    #[command(
+        after_help = "Examples: cargo xtask repro --quick --out out/quick\n          cargo xtask repro peak dose --jobs 2\n          cargo xtask repro --full --shard 1/4 --out out/part-1"
+    )]
+    Repro(repro::Repro),
+    /// Put the records of several folders together and write one report.
+    #[command(
+        after_help = "Example: cargo xtask report out/part-1 out/part-2 --full --out out/all"
+    )]
+    Report(repro::Report),
     /// Make the small base models of the experiments again.
     #[command(after_help = "Example: cargo xtask pretrain --only decoder")]
     Pretrain {
@@ -82,7 +54,7 @@ enum Task {
         #[arg(long, value_parser = ["encoder", "decoder"])]
         only: Option<String>,
         /// Description of the pre-training.
-        #[arg(long, default_value = "experiments/pretrain.toml")]
+        #[arg(long, default_value = "models/pretrain.toml")]
         config: PathBuf,
         /// Folder for checkpoints.
         #[arg(long, default_value = "out/pretrain")]
@@ -96,7 +68,7 @@ enum Task {
     /// Needs Python with what peers/requirements.txt lists; PYTHON names another
     /// interpreter than python3.
     #[command(
-        after_help = "Examples: cargo xtask peft-check\n          cargo xtask peft-check --run experiments/spam-ggpo.toml"
+        after_help = "Examples: cargo xtask peft-check\n          cargo xtask peft-check --run examples/spam-ggpo.toml"
     )]
     PeftCheck(peft_check::Arguments),
     /// Compare models, gradients, noise and training with reference values.
@@ -120,14 +92,6 @@ enum Task {
         #[arg(long)]
         full: bool,
     },
-    /// Run some steps of a described run and print the peak memory in MiB.
-    #[command(hide = true)]
-    PeakMemory {
-        /// Description of the run.
-        config: PathBuf,
-        /// Number of steps.
-        steps: u32,
-    },
     /// Do the steps of a job as the standard input asks.
     #[command(hide = true)]
     BenchSteps {
@@ -150,36 +114,8 @@ fn main() -> ExitCode {
 fn execute(task: Task) -> Result<()> {
     ggpo_tensor::simd::requested()?;
     match task {
-        Task::Repro {
-            quick,
-            full,
-            out,
-            config,
-            peers,
-        } => {
-            let level = match (quick, full) {
-                (true, _) => "quick",
-                (_, true) => "full",
-                _ => "default",
-            };
-            let out = out.unwrap_or_else(|| PathBuf::from("out").join(level));
-            let config = ReproConfig::read(&config)?;
-            let outcome = reproduce(config, level, &out, &peak_in_own_process)?;
-            println!("report: {}", out.join("report.html").display());
-            println!("        {}", out.join("report.md").display());
-            if let Some(peers) = peers {
-                compare_with_peers(&outcome, &peers, &out)?;
-                println!("peers:  {}", out.join("peers.md").display());
-            }
-            Ok(())
-        }
-        Task::Answers { config, out } => {
-            let name = config.file_stem().unwrap_or_default();
-            let out = out.unwrap_or_else(|| Path::new("out").join(name));
-            study_answers(AnswersConfig::read(&config)?, &out)?;
-            println!("report: {}", out.join("report.md").display());
-            Ok(())
-        }
+        Task::Repro(arguments) => repro::repro(&arguments),
+        Task::Report(arguments) => repro::report(&arguments),
         Task::Pretrain { only, config, work } => make_models(only.as_deref(), &config, &work),
         Task::Fetch(arguments) => fetch::fetch(&arguments),
         Task::PeftCheck(arguments) => peft_check::check(&arguments),
@@ -192,14 +128,6 @@ fn execute(task: Task) -> Result<()> {
         Task::BenchSteps { job } => bench::do_steps(&job),
         Task::Cost(arguments) => cost::cost(&arguments),
         Task::Ci { full } => ci::check(full),
-        Task::PeakMemory { config, steps } => {
-            run_steps(&RunConfig::read(&config)?, steps)?;
-            match peak_memory_mib() {
-                Some(mib) => println!("{mib}"),
-                None => println!(),
-            }
-            Ok(())
-        }
     }
 }
 
@@ -212,33 +140,4 @@ fn make_models(only: Option<&str>, config: &Path, work: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Runs the steps in a process of its own and reads the peak it prints.
-fn peak_in_own_process(config: &RunConfig, steps: u32) -> ggpo_train::Result<Option<f64>> {
-    let measure = || -> Result<Option<f64>> {
-        let folder = std::env::temp_dir();
-        let path = folder.join(format!("ggpo-peak-memory-{}.toml", std::process::id()));
-        std::fs::write(&path, config.to_toml())?;
-        let program = std::env::current_exe()?;
-        let output = Command::new(program)
-            .arg("peak-memory")
-            .arg(&path)
-            .arg(steps.to_string())
-            .output();
-        std::fs::remove_file(&path)?;
-        let output = output.context("cannot start the measuring process")?;
-        if !output.status.success() {
-            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        let text = String::from_utf8(output.stdout)?;
-        match text.trim() {
-            "" => Ok(None),
-            number => number
-                .parse()
-                .map(Some)
-                .map_err(|_| anyhow!("expected a number, found {number:?}")),
-        }
-    };
-    measure().map_err(|error| Error::config("peak memory", "a measurement", format!("{error:#}")))
 }

@@ -1,6 +1,6 @@
 //! What judges a method. Nothing here knows of a command line.
 //!
-//! * [`repro`]: the experiments, many runs, and their report.
+//! * [`experiment`]: experiments described in files, carried out, judged, reported.
 //! * [`sharpness`]: how sharp the loss is around a model, by exact products of its
 //!   Hessian.
 //! * [`statistics`]: what a handful of runs can show.
@@ -12,10 +12,10 @@
 
 pub mod bench;
 pub mod calibration;
+pub mod experiment;
 pub mod parity;
 pub mod pretrain;
 pub mod progress;
-pub mod repro;
 pub mod sharpness;
 pub mod statistics;
 pub mod verdict;

@@ -108,7 +108,7 @@ pub use method::{AdapterKind, MethodConfig};
 pub use norms::{adapter_gradient_row_norms_squared, merged_row_norms_squared, row_norms_squared};
 pub use perturbation::ggpo::{
     GaussianRows, Ggpo, GgpoConfig, GgpoForm, GradientEstimate, NoiseGradient, NoiseKind,
-    NoiseSpread, SigmaSchedule,
+    NoisePlace, NoiseSpread, SigmaSchedule, WeightTerm,
 };
 pub use perturbation::{Perturbation, PerturbationConfig};
 pub use state::{NoiseStatistics, State};

@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, eval, fetch as fetching, generate, inspect, landscape, merge, methods, predict,
-    sharpness, shell, train,
+    bench, compare, eval, features, fetch as fetching, generate, inspect, landscape, merge,
+    methods, predict, sharpness, shell, train,
 };
 
 #[derive(Parser)]
@@ -40,6 +40,8 @@ enum Command {
     Train(Box<train::Train>),
     /// List the methods, their formulas, sources and settings.
     Methods(methods::Methods),
+    /// Compare methods on a model and data by a rule fixed beforehand; writes a report.
+    Compare(Box<compare::Compare>),
     /// Score a model on a file with answers.
     Eval(eval::Eval),
     /// Write labels and probabilities, numbers or texts for a file of texts.
@@ -83,6 +85,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Train(train) => train.execute(),
         Command::Methods(methods) => methods.execute(),
+        Command::Compare(compare) => compare.execute(),
         Command::Eval(eval) => eval.execute(),
         Command::Predict(predict) => predict.execute(),
         Command::Generate(generate) => generate.execute(),

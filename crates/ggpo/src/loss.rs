@@ -47,7 +47,12 @@ impl LossOptions {
         let dataset = opened.dataset(&task, data)?;
         eprintln!("{}", dataset.notes);
         let rows = &dataset.examples[..self.rows.min(dataset.examples.len())];
-        let batches = scored_batches(rows, &task, &opened.assembled.tokenizer);
+        let batches = scored_batches(
+            rows,
+            &task,
+            &opened.assembled.tokenizer,
+            opened.assembled.labels.len(),
+        );
         Ok((
             opened,
             batches.into_iter().map(|(_, batch)| batch).collect(),

@@ -9,7 +9,7 @@ use ggpo_train::run::{Keep, RunConfig, ScoredRows, run};
 /// Root of the repository.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// The run whose model, data and settings are taken.
-const RUN: &str = "experiments/spam-ggpo.toml";
+const RUN: &str = "examples/spam-ggpo.toml";
 /// Methods whose adapters differ in the files.
 pub(super) const METHODS: [&str; 6] = ["rslora", "dora", "adalora", "pissa", "lora-ga", "olora"];
 const STEPS: u32 = 12;

@@ -41,89 +41,110 @@ masked = 0.15
 training = { learning_rate = 1e-2, steps = 8 }
 "#;
 
-const REPRO: &str = r#"
-reference = "lora"
-[[methods]]
-id = "full"
-title = "Full fine-tuning"
-config = { adaptation = "full" }
-[[methods]]
-id = "lora"
-title = "LoRA"
-config = { adaptation = "lora", lora = { rank = 2, alpha = 4.0 } }
+const METHODS: &str = r#"
 [[methods]]
 id = "ggpo"
 title = "LoRA-GGPO"
-[methods.config]
-adaptation = "lora"
-lora = { rank = 2, alpha = 4.0 }
-perturbation = { sigma = 0.03, beta = 0.01 }
+method = { name = "ggpo", lora = { rank = 2, alpha = 4.0 } }
+[[methods]]
+id = "lora"
+title = "LoRA"
+method = { name = "lora", lora = { rank = 2, alpha = 4.0 } }
+"#;
+
+/// Tuned methods on one task.
+const COMPARED: &str = r#"
+place = 2
+title = "Compared"
+question = "Which is better?"
+kind = "comparison"
+claim = "{method} beats {reference}: {task}"
+claim_kind = "better"
+references = ["lora"]
+primary = "matthews"
+margin = 0.5
+diverged = 0.0
 
 [[tasks]]
 id = "classes"
 title = "Two classes"
-about = "Which of two words occurs."
+about = "which of two words occurs."
 model = "models/encoder"
 batch_size = 4
 steps = STEPS
-evaluations = 2
 schedule = { kind = "cosine", warmup = 0.1 }
 data = { kind = "classification", train = "train.tsv", validation = "test.tsv", test = "test.tsv", max_length = 16 }
+
+[grid.quick]
+seeds = 3
+tuning_seeds = 1
+learning_rates = [1e-3, 1e-2]
+"#;
+
+/// Ranks of one layer on features.
+const PEAK: &str = r#"
+place = 1
+title = "Over the rank"
+question = "Is there a peak?"
+kind = "peak"
+claim = "{method} lowers the peak of {reference}"
+claim_kind = "better"
+references = ["lora"]
+primary = "loss"
+margin = 0.1
+diverged = 10.0
+alpha_over_rank = 2.0
+at = { rank = 2 }
+
+[features]
+model = "models/encoder"
+rows = { train = 16, validation = 8, test = 8 }
+task = { kind = "classification", train = "train.tsv", validation = "test.tsv", test = "test.tsv", max_length = 16 }
+
+[[tasks]]
+id = "layer"
+title = "One layer"
+about = "one layer on features."
+model = "{features}"
+batch_size = 16
+steps = STEPS
+schedule = { kind = "cosine" }
+head = { fit = "ridge" }
+data = { kind = "classification", loss = "least-squares", train = "{features}/train.tsv", validation = "{features}/validation.tsv", test = "{features}/test.tsv", max_length = 1 }
+
+[grid.quick]
+seeds = 2
+learning_rates = [1e-2]
+ranks = [1, 2, 4]
+label_noise = [0.0, 0.2]
+"#;
+
+/// The course of the loss.
+const BUMP: &str = r#"
+place = 3
+title = "Over the steps"
+question = "Is there a bump?"
+kind = "bump"
+claim = "{method} has a lower bump than {reference}"
+claim_kind = "better"
+references = ["lora"]
+primary = "bump"
+margin = 0.1
+diverged = 10.0
 
 [[tasks]]
 id = "text"
 title = "The next token"
-about = "What comes next."
+about = "what comes next."
 model = "models/decoder"
 batch_size = 4
 steps = STEPS
-evaluations = 2
 schedule = { kind = "constant" }
 data = { kind = "language-modelling", train = "text.txt", validation = "text.txt", test = "text.txt", max_length = 16 }
 
-[rank_sweep]
-methods = ["lora", "ggpo"]
-learning_rate = 1e-2
-alpha_over_rank = 2.0
-[rank_sweep.task]
-id = "noise"
-title = "Wrong labels"
-about = "A fifth of the labels are wrong."
-model = "models/encoder"
-batch_size = 4
-steps = STEPS
-evaluations = 1
-schedule = { kind = "constant" }
-data = { kind = "classification", train = "train.tsv", validation = "test.tsv", test = "test.tsv", max_length = 16, label_noise = 0.2 }
-
-[loss_bump]
-methods = ["lora", "ggpo"]
-rank = 4
-smoothing = 0.3
-[loss_bump.task]
-id = "bump"
-title = "High rank"
-about = "A high rank."
-model = "models/decoder"
-batch_size = 4
-steps = STEPS
-evaluations = 1
-schedule = { kind = "constant" }
-data = { kind = "language-modelling", train = "text.txt", validation = "text.txt", test = "text.txt", max_length = 16 }
-
-[cost]
-task = "classes"
-
-[levels.quick]
-seeds = [1, 2, 3]
-tuning_seeds = [9]
-learning_rates = [1e-3, 1e-2]
-step_factor = 1.0
-ranks = [1, 2, 4]
-sweep_seeds = [1, 2]
-bump_learning_rates = [1e-2, 1e-1]
-bump_seeds = [1, 2]
-cost_steps = 3
+[grid.quick]
+seeds = 2
+learning_rates = [1e-2, 1e-1]
 "#;
 
 impl Place {
@@ -145,7 +166,11 @@ impl Place {
         let manifest = work("pretrain") + &work("pretrain-validation");
         place.write("manifest.toml", &manifest);
         place.write("pretrain.toml", PRETRAIN);
-        place.write("repro.toml", &REPRO.replace("STEPS", &steps.to_string()));
+        std::fs::create_dir(place.path("experiments")).unwrap();
+        for (name, text) in [("compared", COMPARED), ("peak", PEAK), ("bump", BUMP)] {
+            let text = (text.to_owned() + METHODS).replace("STEPS", &steps.to_string());
+            place.write(&format!("experiments/{name}.toml"), &text);
+        }
         let output = place.run(&["pretrain", "--config", "pretrain.toml", "--work", "work"]);
         assert!(output.status.success(), "{}", errors(&output));
         place
@@ -172,17 +197,6 @@ impl Place {
 
 fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// One task judged by Matthews correlation, and nothing else.
-fn small_study() -> String {
-    let text = REPRO.replace("STEPS", "6");
-    let methods = &text[..text.find("[[tasks]]").unwrap()];
-    let task =
-        &text[text.find("[[tasks]]").unwrap()..text.find("[[tasks]]\nid = \"text\"").unwrap()];
-    let task = task.replace("title =", "score = \"matthews\"\ntitle =");
-    let level = &text[text.find("[levels.quick]").unwrap()..text.find("ranks =").unwrap()];
-    format!("title = \"Two classes only\"\nabout = \"A small study.\"\n{methods}{task}{level}")
 }
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/reference");

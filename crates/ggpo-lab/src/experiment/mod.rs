@@ -1,5 +1,6 @@
 //! Experiments: described in files, carried out, judged by a rule, reported.
 //!
+//! * [`compare`]: the same rule on a person's own model and data.
 //! * [`description`]: what a file says before anything runs.
 //! * [`plan`]: from the description to single runs, each known by a hash.
 //! * [`mod@record`]: what is kept of a run, one line each.
@@ -9,6 +10,7 @@
 //! What has a record is not done again, in whatever order and on whatever machine it was
 //! made: [`reproduce`] does what is missing, [`report_of`] reports what is there.
 
+pub mod compare;
 pub mod description;
 mod execute;
 pub mod kinds;
@@ -27,6 +29,7 @@ use ggpo_tensor::simd;
 use ggpo_train::features::write_features;
 use ggpo_train::{Error, Result};
 
+pub use compare::{Comparison, ONLY_LEVEL};
 pub use description::{Experiment, Grid};
 pub use execute::Jobs;
 pub use kinds::{Finding, Kind};
@@ -77,7 +80,14 @@ pub fn reproduce(order: &Order<'_>, start: StartProcess<'_>) -> Result<Vec<Findi
             _ => run_all(experiment, grid, order, &mut records)?,
         }
     }
-    finish(order, &chosen, &records, &calibrations, costs.as_ref(), begun)
+    finish(
+        order,
+        &chosen,
+        &records,
+        &calibrations,
+        costs.as_ref(),
+        begun,
+    )
 }
 
 /// Writes the report of what folders hold, without running anything but the calibrations:
@@ -94,9 +104,18 @@ pub fn report_of(order: &Order<'_>, folders: &[PathBuf]) -> Result<Vec<Finding>>
     }
     let chosen = chosen(order)?;
     let calibrations = calibrated(&chosen, order.level);
-    let costs = folders.iter().find_map(|folder| read_costs(folder).transpose());
+    let costs = folders
+        .iter()
+        .find_map(|folder| read_costs(folder).transpose());
     std::fs::create_dir_all(order.out).map_err(|source| Error::io(order.out, source))?;
-    finish(order, &chosen, &records, &calibrations, costs.transpose()?.as_ref(), begun)
+    finish(
+        order,
+        &chosen,
+        &records,
+        &calibrations,
+        costs.transpose()?.as_ref(),
+        begun,
+    )
 }
 
 type Chosen<'a> = Vec<(&'a Experiment, &'a Grid)>;
@@ -204,7 +223,12 @@ fn measure(
     let methods: Vec<_> = experiment
         .methods_of(grid)
         .into_iter()
-        .filter_map(|entry| METHODS.iter().find(|method| method.name == entry.id).copied())
+        .filter_map(|entry| {
+            METHODS
+                .iter()
+                .find(|method| method.name == entry.id)
+                .copied()
+        })
         .collect();
     let shape = Shape::Tiny;
     let [batch, seq] = shape.batch();
@@ -263,6 +287,9 @@ fn finish(
         seconds: begun.elapsed().as_secs_f64(),
     };
     study.write(order.out)?;
-    let claims = study.parts.into_iter().flat_map(|(_, findings)| findings.claims);
+    let claims = study
+        .parts
+        .into_iter()
+        .flat_map(|(_, findings)| findings.claims);
     Ok(claims.collect())
 }

@@ -82,7 +82,9 @@ impl<'a> Outcome<'a> {
     pub fn missing(&self) -> usize {
         let open = |task: &TaskEntry| {
             let methods = self.experiment.methods_of(self.grid).into_iter();
-            methods.filter(|method| self.rates(task, method) == Rates::Open).count()
+            methods
+                .filter(|method| self.rates(task, method) == Rates::Open)
+                .count()
         };
         let tasks = self.experiment.tasks_of(self.grid);
         let plan = self.plan();
@@ -263,8 +265,10 @@ impl<'a> Outcome<'a> {
             Precondition::None => Ok(()),
             Precondition::GradientShare { at_least } => {
                 let runs = self.runs_at(task, method, at);
-                let shares: Vec<f64> =
-                    runs.iter().filter_map(|run| run.record.gradient_share).collect();
+                let shares: Vec<f64> = runs
+                    .iter()
+                    .filter_map(|run| run.record.gradient_share)
+                    .collect();
                 match mean(&shares).unwrap_or(0.0) {
                     share if share >= at_least => Ok(()),
                     share => Err(format!(
@@ -308,7 +312,9 @@ impl<'a> Outcome<'a> {
                 ..self.experiment.at
             };
             let runs = self.runs_at(task, method, at);
-            let classes = runs.iter().filter_map(|run| run.record.train.classes.as_ref());
+            let classes = runs
+                .iter()
+                .filter_map(|run| run.record.train.classes.as_ref());
             let errors: Vec<f64> = classes.map(|it| 1.0 - it.accuracy).collect();
             mean(&errors).unwrap_or(f64::NAN)
         };

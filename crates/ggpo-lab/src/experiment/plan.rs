@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ggpo_train::method::AdapterKind;
 use ggpo_train::run::RunConfig;
+use ggpo_train::schedule::Warmup;
 use ggpo_train::trainer::TrainerConfig;
 
 use super::description::{Experiment, Grid, MethodEntry, TaskEntry, sha256};
@@ -73,7 +74,7 @@ impl Experiment {
         let steps = (f64::from(task.steps) * grid.step_factor.unwrap_or(1.0)).round() as u32;
         let steps = steps.max(1);
         let mut schedule = task.schedule;
-        schedule.warmup = method.warmup.unwrap_or(schedule.warmup);
+        schedule.warmup = method.warmup.map_or(schedule.warmup, Warmup::Fraction);
         let mut adamw = task.adamw.clone();
         adamw.weight_decay = method.weight_decay.unwrap_or(adamw.weight_decay);
         let cell = Cell {
@@ -86,7 +87,9 @@ impl Experiment {
         let config = RunConfig {
             seed,
             model: task.model.clone(),
-            batch_size: data.train_rows.map_or(task.batch_size, |rows| rows.min(task.batch_size)),
+            batch_size: data
+                .train_rows
+                .map_or(task.batch_size, |rows| rows.min(task.batch_size)),
             task: data,
             method: parts,
             head: task.head,
@@ -140,8 +143,7 @@ impl Experiment {
                 for rank in options(&grid.ranks) {
                     for seed in grid.seeds(&method.id) {
                         let at = (learning_rate, seed);
-                        let run =
-                            self.planned(grid, task, method, rank, rows, label_noise, at);
+                        let run = self.planned(grid, task, method, rank, rows, label_noise, at);
                         runs.push(run);
                     }
                 }

@@ -103,7 +103,10 @@ impl Primary {
     /// The measure of scores on a split; NaN for what is no score.
     pub fn of_scores(self, scores: &Scores) -> f64 {
         let classes = |share: fn(&ggpo_train::metrics::ClassScores) -> f64| {
-            scores.classes.as_ref().map_or(f64::NAN, |it| 100.0 * share(it))
+            scores
+                .classes
+                .as_ref()
+                .map_or(f64::NAN, |it| 100.0 * share(it))
         };
         match self {
             Primary::Accuracy => classes(|it| it.accuracy),

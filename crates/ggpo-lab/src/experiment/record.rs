@@ -126,7 +126,11 @@ impl Record {
         let mean_of = |values: Vec<f64>| mean(&values);
         let looks = result.noise.iter().flat_map(|(_, layers)| layers);
         let share = looks.map(|layer| layer.gradient_share).collect();
-        let last = result.noise.last().into_iter().flat_map(|(_, layers)| layers);
+        let last = result
+            .noise
+            .last()
+            .into_iter()
+            .flat_map(|(_, layers)| layers);
         let row_std = last.map(|layer| layer.row_std).collect();
         let length = result.losses.len().div_ceil(PIECES).max(1);
         let pieces = result.losses.chunks(length);
@@ -180,7 +184,10 @@ impl Records {
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         for (number, line) in text[..whole].lines().enumerate() {
             let record: Record = serde_json::from_str(line).map_err(|error| {
-                let problem = format!("line {}: expected a record of a run, found {error}", number + 1);
+                let problem = format!(
+                    "line {}: expected a record of a run, found {error}",
+                    number + 1
+                );
                 Error::file(&records.path, problem)
             })?;
             records.by_key.insert(record.key.clone(), record);
@@ -230,7 +237,10 @@ impl Records {
     pub(super) fn add(&mut self, record: Record) -> Result<()> {
         let mut line = serde_json::to_string(&record).expect("a record has a JSON form");
         line.push('\n');
-        let file = OpenOptions::new().create(true).append(true).open(&self.path);
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path);
         file.and_then(|mut file| {
             file.write_all(line.as_bytes())?;
             file.sync_data()

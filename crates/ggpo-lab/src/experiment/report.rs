@@ -79,7 +79,10 @@ impl Study<'_> {
             blocks.push(Block::Verdicts(main));
         }
         let telling = self.parts.iter().find_map(|(outcome, findings)| {
-            let figures = findings.blocks.iter().find(|it| matches!(it, Block::Figure(_)));
+            let figures = findings
+                .blocks
+                .iter()
+                .find(|it| matches!(it, Block::Figure(_)));
             (outcome.experiment.kind == super::kinds::Kind::Peak).then_some(figures)?
         });
         if let Some(Block::Figure(figure)) = telling {
@@ -89,7 +92,10 @@ impl Study<'_> {
         }
         if !rest.is_empty() {
             blocks.push(Block::Details {
-                summary: format!("The same of the other methods: {}", plural(rest.len(), "claim")),
+                summary: format!(
+                    "The same of the other methods: {}",
+                    plural(rest.len(), "claim")
+                ),
                 blocks: vec![Block::Verdicts(rest)],
             });
         }
@@ -145,18 +151,40 @@ impl Study<'_> {
         }
         keys.sort_unstable();
         keys.dedup();
-        self.records.iter().filter(move |record| keys.binary_search(&record.key).is_ok())
+        self.records
+            .iter()
+            .filter(move |record| keys.binary_search(&record.key).is_ok())
     }
 
     /// One row for each run of each experiment.
     fn csv(&self) -> String {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let head = [
-            "experiment", "task", "method", "rank", "learning_rate", "rows", "label_noise", "seed",
-            "key", "diverged_at", "test_loss", "test_accuracy", "best_test_loss",
-            "best_test_accuracy", "validation_loss", "train_loss", "train_accuracy",
-            "bump_height", "bump_length", "gradient_share", "sharpness_merged",
-            "sharpness_factors", "seconds", "simd", "version",
+            "experiment",
+            "task",
+            "method",
+            "rank",
+            "learning_rate",
+            "rows",
+            "label_noise",
+            "seed",
+            "key",
+            "diverged_at",
+            "test_loss",
+            "test_accuracy",
+            "best_test_loss",
+            "best_test_accuracy",
+            "validation_loss",
+            "train_loss",
+            "train_accuracy",
+            "bump_height",
+            "bump_length",
+            "gradient_share",
+            "sharpness_merged",
+            "sharpness_factors",
+            "seconds",
+            "simd",
+            "version",
         ];
         writer.write_record(head).expect("writing to memory");
         for (outcome, _) in &self.parts {
@@ -165,9 +193,14 @@ impl Study<'_> {
                     continue;
                 };
                 let accuracy = |scores: &ggpo_train::metrics::Scores| {
-                    scores.classes.as_ref().map(|it| it.accuracy.to_string()).unwrap_or_default()
+                    scores
+                        .classes
+                        .as_ref()
+                        .map(|it| it.accuracy.to_string())
+                        .unwrap_or_default()
                 };
-                let optional = |value: Option<f64>| value.map(|it| it.to_string()).unwrap_or_default();
+                let optional =
+                    |value: Option<f64>| value.map(|it| it.to_string()).unwrap_or_default();
                 let sharpness = record.sharpness.as_ref();
                 let row = [
                     outcome.experiment.id.clone(),
@@ -179,7 +212,10 @@ impl Study<'_> {
                     run.cell.label_noise.to_string(),
                     run.cell.seed.to_string(),
                     record.key.clone(),
-                    record.diverged_at.map(|it| it.to_string()).unwrap_or_default(),
+                    record
+                        .diverged_at
+                        .map(|it| it.to_string())
+                        .unwrap_or_default(),
                     record.test.loss.to_string(),
                     accuracy(&record.test),
                     record.best.1.loss.to_string(),
@@ -218,7 +254,10 @@ fn line(outcome: &Outcome<'_>, finding: &Finding) -> VerdictLine {
         (Verdict::NotTestable(reason), _) => reason.clone(),
         (_, None) => ABSENT.to_owned(),
         (_, Some(mean)) => {
-            let p = judgement.p_holm.map(|p| format!(", {}", p_value(p))).unwrap_or_default();
+            let p = judgement
+                .p_holm
+                .map(|p| format!(", {}", p_value(p)))
+                .unwrap_or_default();
             let (gain, unit) = (signed(mean, finding.decimals), finding.unit);
             let pairs = plural(judgement.pairs, "pair");
             let needed = match judgement.verdict {
@@ -256,7 +295,10 @@ fn section(outcome: &Outcome<'_>, findings: &Findings) -> Section {
         false => 0,
     };
     if missing > 0 {
-        let text = format!("Not complete: {} of the plan are missing.", plural(missing, "run"));
+        let text = format!(
+            "Not complete: {} of the plan are missing.",
+            plural(missing, "run")
+        );
         blocks.push(Block::Paragraph(Text::default().strong(text)));
     }
     blocks.extend(findings.blocks.iter().cloned());
@@ -274,7 +316,10 @@ fn before(outcome: &Outcome<'_>) -> Block {
     let experiment = outcome.experiment;
     let grid = outcome.grid;
     let titles = |ids: &[String]| {
-        let titles: Vec<&str> = ids.iter().map(|id| experiment.method(id).title.as_str()).collect();
+        let titles: Vec<&str> = ids
+            .iter()
+            .map(|id| experiment.method(id).title.as_str())
+            .collect();
         ggpo_report::format::listed(&titles)
     };
     let kind = match experiment.claim_kind {
@@ -297,7 +342,14 @@ fn before(outcome: &Outcome<'_>) -> Block {
         "Primary measure",
         format!("{}, after the last step", experiment.primary.title()),
     );
-    say("Margin", format!("{}{}", significant(experiment.margin, 3), experiment.primary.unit()));
+    say(
+        "Margin",
+        format!(
+            "{}{}",
+            significant(experiment.margin, 3),
+            experiment.primary.unit()
+        ),
+    );
     let precondition = match experiment.precondition {
         Precondition::None => None,
         Precondition::GradientShare { at_least } => Some(format!(
@@ -315,7 +367,10 @@ fn before(outcome: &Outcome<'_>) -> Block {
         say("Precondition", precondition);
     }
     if !experiment.stands_on.is_empty() {
-        say("Stands on the calibrations", experiment.stands_on.join(", "));
+        say(
+            "Stands on the calibrations",
+            experiment.stands_on.join(", "),
+        );
     }
     if let Some(worst) = experiment.diverged {
         say("A run that diverges counts as", significant(worst, 3));
@@ -324,12 +379,19 @@ fn before(outcome: &Outcome<'_>) -> Block {
     let mut place = Vec::new();
     place.extend(at.rank.map(|rank| format!("rank {rank}")));
     place.extend(at.rows.map(|rows| format!("{rows} rows")));
-    place.extend(at.label_noise.map(|noise| format!("{:.0} % wrong labels", 100.0 * noise)));
+    place.extend(
+        at.label_noise
+            .map(|noise| format!("{:.0} % wrong labels", 100.0 * noise)),
+    );
     if !place.is_empty() {
         say("The claim is tested at", place.join(", "));
     }
     let runs = match grid.tuning_seeds {
-        0 => format!("{} at learning rates {}", plural(grid.seeds as usize, "seed"), numbers(&grid.learning_rates)),
+        0 => format!(
+            "{} at learning rates {}",
+            plural(grid.seeds as usize, "seed"),
+            numbers(&grid.learning_rates)
+        ),
         tuning => format!(
             "learning rates {} tried by every method with {}, then {} at the best",
             numbers(&grid.learning_rates),

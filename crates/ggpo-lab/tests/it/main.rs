@@ -3,7 +3,6 @@
 //! One program for all files: every test program is linked on its own, which
 //! takes longer than most tests.
 
-mod answers;
 #[path = "../../../ggpo-train/tests/it/common.rs"]
 mod common;
 mod reference;

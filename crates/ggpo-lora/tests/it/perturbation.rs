@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::common::*;
 use ggpo_lora::{
     GaussianRows, Ggpo, GgpoConfig, GgpoForm, GradientEstimate, LoraError, NoiseGradient,
-    NoiseKind, NoiseSpread, Perturbation, SigmaSchedule, State,
+    NoiseKind, NoisePlace, NoiseSpread, Perturbation, SigmaSchedule, State, WeightTerm,
 };
 use ggpo_tensor::random::{Purpose, Stream};
 use ggpo_tensor::{RowPerturbation, Scalar};
@@ -331,7 +331,8 @@ fn options_out_of_range_are_refused_by_name() {
 fn options_are_read_by_the_names_documented() {
     let text = r#"{
         "sigma": 0.1, "gradient": "exact", "schedule": "cosine_ramp", "refresh_every": 4,
-        "noise": {"truncated": 2.5}, "form": "sd_scripts", "spread": "isotropic"
+        "noise": {"truncated": 2.5}, "form": "sd_scripts", "spread": "isotropic",
+        "acts_on": "gradients"
     }"#;
     let expected = GgpoConfig {
         sigma: 0.1,
@@ -344,6 +345,8 @@ fn options_are_read_by_the_names_documented() {
         spread: NoiseSpread::Isotropic,
         per_micro_batch: false,
         noise_gradient: NoiseGradient::Held,
+        weight: WeightTerm::Merged,
+        acts_on: NoisePlace::Gradients,
     };
     let read: GgpoConfig = serde_json::from_str(text).unwrap();
     assert_eq!(read, expected);

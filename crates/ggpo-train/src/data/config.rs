@@ -43,6 +43,11 @@ pub struct TaskConfig {
     /// File of the split that is looked at once, at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
+    /// Share of the training rows that is set aside for the test, the same for every
+    /// seed, if there is no file of the test split.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(!skip_serializing_if)]
+    pub test_share: f64,
     /// Longest sequence, in tokens. Longer texts are cut, or split for language
     /// modelling.
     pub max_length: usize,
@@ -200,6 +205,7 @@ impl TaskConfig {
             validation: None,
             validation_share: one_tenth(),
             test: None,
+            test_share: 0.0,
             max_length,
             layout: None,
             format: None,

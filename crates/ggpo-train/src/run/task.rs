@@ -62,7 +62,11 @@ impl Corpus {
     fn read(config: &RunConfig) -> Result<Self> {
         let task = &config.task;
         let tokenizer = base::tokenizer(&config.model)?;
-        let train = Dataset::open(&task.train, task, &tokenizer, None)?;
+        let mut train = Dataset::open(&task.train, task, &tokenizer, None)?;
+        let set_aside = match task.test {
+            None if task.test_share > 0.0 => Some(set_aside_for_test(task, &mut train)?),
+            _ => None,
+        };
         let labels = train.labels;
         let mut notes = vec![("train", train.notes)];
         let mut other = |split, path: &Option<PathBuf>| -> Result<Option<Vec<Example>>> {
@@ -72,7 +76,7 @@ impl Corpus {
             Ok(Some(dataset.examples))
         };
         let validation = other("validation", &task.validation)?;
-        let test = other("test", &task.test)?;
+        let test = other("test", &task.test)?.or(set_aside);
         Ok(Corpus {
             train: train.examples,
             validation,
@@ -247,6 +251,34 @@ pub(super) fn check_fit(config: &RunConfig, tokenizer: &Tokenizer, model: &Model
         return Err(Error::file(config.model.join("tokenizer.json"), problem));
     }
     Ok(())
+}
+
+/// The rows that are set aside for the test, the same in all runs on a file.
+fn set_aside_for_test(task: &TaskConfig, train: &mut Dataset) -> Result<Vec<Example>> {
+    let rows = train.examples.len();
+    if rows < 3 {
+        let problem = format!("expected 3 rows or more to set some aside for a test, found {rows}");
+        return Err(Error::file(&task.train, problem));
+    }
+    let count = (task.test_share * rows as f64).round() as usize;
+    let mut order: Vec<usize> = (0..rows).collect();
+    Stream::new(0, Purpose::Data, 3, 0).shuffle(&mut order);
+    let mut is_aside = vec![false; rows];
+    for row in &order[..count.clamp(1, rows - 2)] {
+        is_aside[*row] = true;
+    }
+    let (mut rest, mut aside) = (Vec::new(), Vec::new());
+    for (example, is_aside) in std::mem::take(&mut train.examples)
+        .into_iter()
+        .zip(is_aside)
+    {
+        match is_aside {
+            true => aside.push(example),
+            false => rest.push(example),
+        }
+    }
+    train.examples = rest;
+    Ok(aside)
 }
 
 /// The training rows, and those that the seed sets aside for validation where

@@ -119,6 +119,7 @@ impl World {
                 ..TaskConfig::new(kind, file("train"), 24)
             },
             method,
+            head: Default::default(),
             training: TrainerConfig {
                 learning_rate: 1e-2,
                 steps: 12,

@@ -21,7 +21,7 @@ use crate::output::print_json;
 #[command(after_help = "\
 Examples:
   ggpo train --model models/fetched/minilm --train train.tsv --method ggpo --out runs/ggpo
-  ggpo train experiments/spam-ggpo.toml --learning-rate 1e-3 --out runs/spam
+  ggpo train examples/spam-ggpo.toml --learning-rate 1e-3 --out runs/spam
   ggpo train --out runs/ggpo --resume")]
 pub(crate) struct Train {
     /// Description of the run, a TOML file; options go before its fields

@@ -28,7 +28,7 @@ const fn described(path: &'static str, option: &'static str, about: &'static str
     }
 }
 
-pub(super) const RENAMED: [Renamed; 12] = [
+pub(super) const RENAMED: [Renamed; 14] = [
     described(
         "method.lora.targets",
         "targets",

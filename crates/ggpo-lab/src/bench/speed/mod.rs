@@ -11,7 +11,9 @@ use serde_json::Value;
 use super::contender::Engine;
 use super::level::title;
 use super::study::{Process, Section, Study};
-use crate::repro::{RatioLine, ratio_over_tokens};
+use ggpo_report::{
+    Axis, CurvePanel, CurvePlot, CurvePoint, Figure, Place, Plot, ReferenceLine, Series,
+};
 
 const METHOD: &str = "\
 Each ratio is the median of neighbouring turns: all processes of a group take turns of one step, \
@@ -47,20 +49,38 @@ pub fn page(study: &Study, command: &str, stem: &str) -> String {
 /// What the noise costs over the tokens of a step, a line for each level, as an
 /// SVG; `None` if it was not measured.
 pub fn figure(study: &Study) -> Option<String> {
-    let line = |section: &Section| {
+    let mut tokens = Vec::new();
+    let mut curve = |section: &Section| {
         let points = section.noise.iter().map(|point| {
             let ratio = &point.ratio;
-            let quartiles = [ratio.low, ratio.median, ratio.high];
-            (point.batch * point.seq, quartiles)
+            let x = (point.batch * point.seq) as f64;
+            tokens.push(x);
+            CurvePoint::in_band(x, ratio.median, ratio.low, ratio.high)
         });
-        RatioLine {
-            name: title(section.level).to_owned(),
-            points: points.collect(),
-        }
+        Series::new(title(section.level), points.collect())
     };
-    let lines: Vec<RatioLine> = study.sections.iter().map(line).collect();
-    let title = "MiniLM: time of a GGPO step / a LoRA step";
-    has_figure(study).then(|| ratio_over_tokens(title, &lines))
+    let series: Vec<Series> = study.sections.iter().map(&mut curve).collect();
+    let figure = Figure {
+        id: "noise".to_owned(),
+        title: "MiniLM: time of a GGPO step over that of a LoRA step".to_owned(),
+        description: "Median with quartiles, by tokens of a step.".to_owned(),
+        plot: Plot::Curves(CurvePlot {
+            panels: vec![CurvePanel {
+                title: String::new(),
+                x: Axis::log("tokens of a step").with_ticks(tokens),
+                y: Axis::linear("GGPO's step over LoRA's"),
+                series,
+                references: vec![ReferenceLine {
+                    at: Place::Y(1.0),
+                    label: "no cost".to_owned(),
+                }],
+            }],
+            columns: 1,
+            shared_x: false,
+            shared_y: false,
+        }),
+    };
+    has_figure(study).then(|| figure.to_svg())
 }
 
 fn has_figure(study: &Study) -> bool {

@@ -11,11 +11,15 @@ pub(super) fn problem(experiment: &Experiment) -> Option<String> {
     }
     if !(experiment.margin.is_finite() && experiment.margin > 0.0) {
         let found = experiment.margin;
-        return Some(format!("margin: expected a finite number above 0, found {found}"));
+        return Some(format!(
+            "margin: expected a finite number above 0, found {found}"
+        ));
     }
     if !(experiment.smoothing > 0.0 && experiment.smoothing <= 1.0) {
         let found = experiment.smoothing;
-        return Some(format!("smoothing: expected a weight in (0, 1], found {found}"));
+        return Some(format!(
+            "smoothing: expected a weight in (0, 1], found {found}"
+        ));
     }
     if !experiment.kind.has_runs() {
         return None;
@@ -29,17 +33,31 @@ pub(super) fn problem(experiment: &Experiment) -> Option<String> {
 /// Every id that is referred to belongs to something, once, and scores exist.
 fn ids(experiment: &Experiment) -> Option<String> {
     let known = |id: &String| experiment.methods.iter().any(|method| method.id == *id);
-    let own = experiment.methods.iter().filter_map(|method| method.references.as_ref());
+    let own = experiment
+        .methods
+        .iter()
+        .filter_map(|method| method.references.as_ref());
     let mut named = experiment.references.iter().chain(own.flatten());
     if let Some(id) = named.find(|id| !known(id)) {
-        return Some(format!("references: expected the id of a method, found \"{id}\""));
+        return Some(format!(
+            "references: expected the id of a method, found \"{id}\""
+        ));
     }
     for (index, method) in experiment.methods.iter().enumerate() {
-        if experiment.methods[..index].iter().any(|other| other.id == method.id) {
-            return Some(format!("methods: expected one \"{}\", found two", method.id));
+        if experiment.methods[..index]
+            .iter()
+            .any(|other| other.id == method.id)
+        {
+            return Some(format!(
+                "methods: expected one \"{}\", found two",
+                method.id
+            ));
         }
         if method.judged && experiment.references_of(method).is_empty() {
-            return Some(format!("methods: expected references of \"{}\", found none", method.id));
+            return Some(format!(
+                "methods: expected references of \"{}\", found none",
+                method.id
+            ));
         }
     }
     if experiment.tasks.is_empty() {
@@ -61,25 +79,37 @@ fn ids(experiment: &Experiment) -> Option<String> {
 fn level(experiment: &Experiment, name: &str, grid: &Grid) -> Option<String> {
     let say = |field: &str, text: String| Some(format!("grid.{name}.{field}: {text}"));
     if grid.learning_rates.is_empty() {
-        return say("learning_rates", "expected at least one, found none".to_owned());
+        return say(
+            "learning_rates",
+            "expected at least one, found none".to_owned(),
+        );
     }
     if grid.seeds == 0 {
         return say("seeds", "expected at least 1, found 0".to_owned());
     }
     let method = |id: &&String| !experiment.methods.iter().any(|method| method.id == **id);
     if let Some(id) = grid.methods.iter().flatten().find(method) {
-        return say("methods", format!("expected the id of a method, found \"{id}\""));
+        return say(
+            "methods",
+            format!("expected the id of a method, found \"{id}\""),
+        );
     }
     let task = |id: &&String| !experiment.tasks.iter().any(|task| task.id == **id);
     if let Some(id) = grid.tasks.iter().flatten().find(task) {
-        return say("tasks", format!("expected the id of a task, found \"{id}\""));
+        return say(
+            "tasks",
+            format!("expected the id of a task, found \"{id}\""),
+        );
     }
     let present = experiment.methods_of(grid);
     for method in experiment.judged(grid) {
         let references = experiment.references_of(method).iter();
         let mut missing = references.filter(|id| !present.iter().any(|other| other.id == **id));
         if let Some(id) = missing.next() {
-            let text = format!("expected \"{id}\", the reference of \"{}\", found it not", method.id);
+            let text = format!(
+                "expected \"{id}\", the reference of \"{}\", found it not",
+                method.id
+            );
             return say("methods", text);
         }
     }

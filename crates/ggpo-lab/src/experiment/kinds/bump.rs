@@ -17,12 +17,18 @@ pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
     };
     for task in outcome.experiment.tasks_of(outcome.grid) {
         let judged = outcome.judge(task);
-        findings.claims.extend(comparison::claims(outcome, task, &judged));
+        findings
+            .claims
+            .extend(comparison::claims(outcome, task, &judged));
         findings.blocks.push(comparison::about(task));
         findings.blocks.push(Block::Figure(losses(outcome, task)));
         findings.blocks.push(Block::Table(bumps(outcome, task)));
-        findings.blocks.push(Block::Figure(comparison::intervals(outcome, task, &judged)));
-        findings.blocks.push(Block::Table(comparison::table(outcome, task, &judged)));
+        findings
+            .blocks
+            .push(Block::Figure(comparison::intervals(outcome, task, &judged)));
+        findings
+            .blocks
+            .push(Block::Table(comparison::table(outcome, task, &judged)));
     }
     findings
 }
@@ -50,7 +56,11 @@ fn losses(outcome: &Outcome<'_>, task: &TaskEntry) -> Figure {
     let panel = |(index, &rate): (usize, &f64)| {
         let curve = |method: &&MethodEntry| {
             let (_, runs) = by_rate(outcome, task, method).swap_remove(index);
-            let pieces = runs.iter().map(|run| run.record.losses.len()).min().unwrap_or(0);
+            let pieces = runs
+                .iter()
+                .map(|run| run.record.losses.len())
+                .min()
+                .unwrap_or(0);
             let point = |piece: usize| {
                 let at: Vec<f64> = runs.iter().map(|run| run.record.losses[piece]).collect();
                 let step = (piece as f64 + 0.5) / pieces as f64 * steps;
@@ -73,7 +83,13 @@ fn losses(outcome: &Outcome<'_>, task: &TaskEntry) -> Figure {
                       a rise after a fall."
             .to_owned(),
         plot: Plot::Curves(CurvePlot {
-            panels: outcome.grid.learning_rates.iter().enumerate().map(panel).collect(),
+            panels: outcome
+                .grid
+                .learning_rates
+                .iter()
+                .enumerate()
+                .map(panel)
+                .collect(),
             columns: 2,
             shared_x: true,
             shared_y: true,

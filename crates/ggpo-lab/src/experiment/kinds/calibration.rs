@@ -12,16 +12,35 @@ use crate::calibration::Calibration;
 pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
     let mut table = Table::new(
         "What each problem asks, what theory says, and what was measured.",
-        ["problem", "question", "theory", "measured", "must hold", "passed"]
-            .map(Column::words)
-            .into(),
+        [
+            "problem",
+            "question",
+            "theory",
+            "measured",
+            "must hold",
+            "passed",
+        ]
+        .map(Column::words)
+        .into(),
     );
     for it in outcome.calibrations {
         let passed = if it.passed { "yes" } else { "NO" };
-        table.row([&it.name, &it.question, &it.theory, &it.measured, &it.gate, passed]
-            .map(|text: &str| text.to_owned()));
+        table.row(
+            [
+                &it.name,
+                &it.question,
+                &it.theory,
+                &it.measured,
+                &it.gate,
+                passed,
+            ]
+            .map(|text: &str| text.to_owned()),
+        );
     }
-    let curves = outcome.calibrations.iter().filter(|it| !it.curves.is_empty());
+    let curves = outcome
+        .calibrations
+        .iter()
+        .filter(|it| !it.curves.is_empty());
     let mut blocks = vec![Block::Table(table)];
     blocks.extend(curves.map(|it| Block::Figure(figure(outcome, it))));
     Findings {

@@ -1,6 +1,6 @@
 //! Methods beside references.
 
-use ggpo_report::format::{ABSENT, fixed, p_value, percent, plural, significant, signed};
+use ggpo_report::format::{ABSENT, fixed, p_value, percent, plural, signed, significant};
 use ggpo_report::{
     Axis, Block, Cell, Column, CurvePanel, CurvePlot, CurvePoint, Figure, Interval, IntervalPanel,
     IntervalPlot, IntervalRow, Plot, Series, Table,
@@ -21,8 +21,12 @@ pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
         let judged = outcome.judge(task);
         findings.claims.extend(claims(outcome, task, &judged));
         findings.blocks.push(about(task));
-        findings.blocks.push(Block::Figure(intervals(outcome, task, &judged)));
-        findings.blocks.push(Block::Table(table(outcome, task, &judged)));
+        findings
+            .blocks
+            .push(Block::Figure(intervals(outcome, task, &judged)));
+        findings
+            .blocks
+            .push(Block::Table(table(outcome, task, &judged)));
         findings.blocks.extend(edges(outcome, task));
         findings.blocks.extend(trials(outcome, task));
     }
@@ -58,7 +62,9 @@ pub(super) fn claims(
 }
 
 pub(super) fn about(task: &TaskEntry) -> Block {
-    let text = ggpo_report::Text::default().strong(&task.title).plain(format!(": {}", task.about));
+    let text = ggpo_report::Text::default()
+        .strong(&task.title)
+        .plain(format!(": {}", task.about));
     Block::paragraph(text)
 }
 
@@ -78,11 +84,7 @@ pub(super) fn interval(judgement: &Judgement) -> Option<Interval> {
 }
 
 /// The measure of every run at the left, the differences at the right.
-pub(super) fn intervals(
-    outcome: &Outcome<'_>,
-    task: &TaskEntry,
-    judged: &[Judged<'_>],
-) -> Figure {
+pub(super) fn intervals(outcome: &Outcome<'_>, task: &TaskEntry, judged: &[Judged<'_>]) -> Figure {
     let experiment = outcome.experiment;
     let primary = experiment.primary;
     let decimals = primary.decimals();
@@ -90,7 +92,10 @@ pub(super) fn intervals(
         let runs = outcome.runs_at(task, method, experiment.at);
         let point = |run: &Run<'_>| {
             let value = outcome.value(run.record);
-            (value, format!("seed {}: {}", run.cell.seed, fixed(value, decimals)))
+            (
+                value,
+                format!("seed {}: {}", run.cell.seed, fixed(value, decimals)),
+            )
         };
         let points: Vec<(f64, String)> = runs.iter().map(point).collect();
         let values: Vec<f64> = points.iter().map(|(value, _)| *value).collect();
@@ -108,14 +113,20 @@ pub(super) fn intervals(
     };
     let difference = |it: &Judged<'_>| {
         let deciding = it.judgement.reference.as_deref();
-        let found = it.differences.iter().find(|(name, _)| Some(name.as_str()) == deciding);
+        let found = it
+            .differences
+            .iter()
+            .find(|(name, _)| Some(name.as_str()) == deciding);
         let points = found.map_or(&[][..], |(_, differences)| differences);
         let points = points.iter().map(|&d| (d, signed(d, decimals)));
         IntervalRow {
             label: it.method.title.clone(),
             points: points.collect(),
             estimate: interval(&it.judgement),
-            number: it.judgement.mean.map_or(ABSENT.to_owned(), |mean| signed(mean, decimals)),
+            number: it
+                .judgement
+                .mean
+                .map_or(ABSENT.to_owned(), |mean| signed(mean, decimals)),
             emphasis: false,
         }
     };
@@ -181,10 +192,17 @@ pub(super) fn table(outcome: &Outcome<'_>, task: &TaskEntry, judged: &[Judged<'_
         let runs = outcome.runs_at(task, method, experiment.at);
         let values: Vec<f64> = runs.iter().map(|run| outcome.value(run.record)).collect();
         let of = |value: fn(&super::super::record::Record) -> Option<f64>| {
-            mean(&runs.iter().filter_map(|run| value(run.record)).collect::<Vec<f64>>())
+            mean(
+                &runs
+                    .iter()
+                    .filter_map(|run| value(run.record))
+                    .collect::<Vec<f64>>(),
+            )
         };
-        let best: Vec<f64> =
-            runs.iter().map(|run| primary.of_scores(&run.record.best.1)).collect();
+        let best: Vec<f64> = runs
+            .iter()
+            .map(|run| primary.of_scores(&run.record.best.1))
+            .collect();
         let best = mean(&best).filter(|best| best.is_finite());
         let number = |value: Option<f64>, decimals: usize| match value {
             Some(value) => Cell::number(value, fixed(value, decimals)),
@@ -224,7 +242,11 @@ pub(super) fn table(outcome: &Outcome<'_>, task: &TaskEntry, judged: &[Judged<'_
 /// The 95 % interval of a verdict as text.
 pub(super) fn in_words(judgement: &Judgement, decimals: usize) -> String {
     judgement.interval_95.map_or(ABSENT.to_owned(), |interval| {
-        format!("{} to {}", signed(interval.low, decimals), signed(interval.high, decimals))
+        format!(
+            "{} to {}",
+            signed(interval.low, decimals),
+            signed(interval.high, decimals)
+        )
     })
 }
 
@@ -272,8 +294,11 @@ fn trials(outcome: &Outcome<'_>, task: &TaskEntry) -> Option<Block> {
     let series: Vec<Series> = methods
         .filter_map(|method| {
             let trials = outcome.trials(task, method)?;
-            let scores: Vec<f64> =
-                trials.into_iter().map(|(_, score)| score).filter(|it| it.is_finite()).collect();
+            let scores: Vec<f64> = trials
+                .into_iter()
+                .map(|(_, score)| score)
+                .filter(|it| it.is_finite())
+                .collect();
             let best = expected_best(&scores).into_iter().enumerate();
             let points = best.map(|(index, best)| CurvePoint::new((index + 1) as f64, best));
             Some(Series::new(&method.title, points.collect()))

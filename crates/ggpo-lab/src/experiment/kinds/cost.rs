@@ -42,7 +42,9 @@ pub(super) fn findings(outcome: &Outcome<'_>, measured: Option<&Measured>) -> Fi
     let claims: Vec<Claim> = judged
         .iter()
         .map(|method| {
-            let ratios = cost_of(&method.id).map(|cost| &cost.ratios[..]).unwrap_or_default();
+            let ratios = cost_of(&method.id)
+                .map(|cost| &cost.ratios[..])
+                .unwrap_or_default();
             let savings = ratios.iter().map(|ratio| 1.0 - ratio).collect();
             Claim {
                 kind: experiment.claim_kind,
@@ -75,7 +77,9 @@ pub(super) fn findings(outcome: &Outcome<'_>, measured: Option<&Measured>) -> Fi
             continue;
         };
         let of = judged.iter().position(|it| it.id == method.id);
-        let verdict = of.map(|index| judgements[index].verdict.to_string()).unwrap_or_default();
+        let verdict = of
+            .map(|index| judgements[index].verdict.to_string())
+            .unwrap_or_default();
         let number = |value: Option<f64>, decimals| match value {
             Some(value) => Cell::number(value, fixed(value, decimals)),
             None => ABSENT.into(),
@@ -92,7 +96,11 @@ pub(super) fn findings(outcome: &Outcome<'_>, measured: Option<&Measured>) -> Fi
         rows.push(IntervalRow {
             label: method.title.clone(),
             points: cost.ratios.iter().map(|&it| (it, fixed(it, 3))).collect(),
-            estimate: Some(Interval::new(cost.time.low, cost.time.median, cost.time.high)),
+            estimate: Some(Interval::new(
+                cost.time.low,
+                cost.time.median,
+                cost.time.high,
+            )),
             number: fixed(cost.time.median, 3),
             emphasis: false,
         });

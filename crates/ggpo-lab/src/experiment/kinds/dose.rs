@@ -16,10 +16,14 @@ pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
     };
     for task in outcome.experiment.tasks_of(outcome.grid) {
         let judged = outcome.judge(task);
-        findings.claims.extend(comparison::claims(outcome, task, &judged));
+        findings
+            .claims
+            .extend(comparison::claims(outcome, task, &judged));
         findings.blocks.push(comparison::about(task));
         findings.blocks.push(Block::Figure(curves(outcome, task)));
-        findings.blocks.push(Block::Table(comparison::table(outcome, task, &judged)));
+        findings
+            .blocks
+            .push(Block::Table(comparison::table(outcome, task, &judged)));
     }
     findings
 }
@@ -54,7 +58,11 @@ fn curves(outcome: &Outcome<'_>, task: &TaskEntry) -> Figure {
     doses.dedup();
     Figure {
         id: format!("{}-{}", experiment.id, task.id),
-        title: format!("{}: {} over the dose", task.title, experiment.primary.title()),
+        title: format!(
+            "{}: {} over the dose",
+            task.title,
+            experiment.primary.title()
+        ),
         description: "Mean after the last step with its 95 % t interval; the line across is the \
                       method without noise."
             .to_owned(),

@@ -1,6 +1,6 @@
 //! Sharpness at the end of the runs, in both spaces, beside how well they generalise.
 
-use ggpo_report::format::{ABSENT, significant, signed};
+use ggpo_report::format::{ABSENT, signed, significant};
 use ggpo_report::{Axis, Block, Cell, Column, CurvePanel, CurvePlot, Figure, Plot, Series, Table};
 
 use super::super::description::TaskEntry;
@@ -17,13 +17,21 @@ pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
     };
     for task in outcome.experiment.tasks_of(outcome.grid) {
         let judged = outcome.judge(task);
-        findings.claims.extend(comparison::claims(outcome, task, &judged));
+        findings
+            .claims
+            .extend(comparison::claims(outcome, task, &judged));
         findings.blocks.push(comparison::about(task));
-        findings.blocks.push(Block::Figure(comparison::intervals(outcome, task, &judged)));
-        findings.blocks.push(Block::Table(comparison::table(outcome, task, &judged)));
+        findings
+            .blocks
+            .push(Block::Figure(comparison::intervals(outcome, task, &judged)));
+        findings
+            .blocks
+            .push(Block::Table(comparison::table(outcome, task, &judged)));
         findings.blocks.push(Block::Table(measures(outcome, task)));
         findings.blocks.push(Block::Figure(gaps(outcome, task)));
-        findings.blocks.push(Block::Table(correlations(outcome, task)));
+        findings
+            .blocks
+            .push(Block::Table(correlations(outcome, task)));
     }
     findings
 }
@@ -34,12 +42,16 @@ type Measure = (&'static str, fn(&Flatness) -> f64);
 const MEASURES: [Measure; 8] = [
     ("SAM sharpness, merged weights", |it| it.merged.rise),
     ("SAM sharpness, factors", |it| it.factors.rise),
-    ("largest eigenvalue, merged weights", |it| it.merged.eigenvalue),
+    ("largest eigenvalue, merged weights", |it| {
+        it.merged.eigenvalue
+    }),
     ("largest eigenvalue, factors", |it| it.factors.eigenvalue),
     ("trace, merged weights", |it| it.merged.trace),
     ("trace, factors", |it| it.factors.trace),
     ("increase under GGPO's noise, measured", |it| it.noise_rise),
-    ("increase under GGPO's noise, predicted", |it| it.noise_predicted),
+    ("increase under GGPO's noise, predicted", |it| {
+        it.noise_predicted
+    }),
 ];
 
 /// The mean of every measure for every method.
@@ -48,14 +60,20 @@ fn measures(outcome: &Outcome<'_>, task: &TaskEntry) -> Table {
     let mut columns = vec![Column::words("measure")];
     columns.extend(methods.iter().map(|method| Column::numbers(&method.title)));
     let mut table = Table::new(
-        format!("{}: sharpness on the training rows at the end, means over the seeds.", task.title),
+        format!(
+            "{}: sharpness on the training rows at the end, means over the seeds.",
+            task.title
+        ),
         columns,
     );
     for (name, measure) in MEASURES {
         let mut cells = vec![Cell::from(name)];
         for method in &methods {
             let runs = outcome.runs_at(task, method, outcome.experiment.at);
-            let values = runs.iter().filter_map(|run| run.record.sharpness.as_ref()).map(measure);
+            let values = runs
+                .iter()
+                .filter_map(|run| run.record.sharpness.as_ref())
+                .map(measure);
             cells.push(match mean(&values.collect::<Vec<_>>()) {
                 Some(mean) => Cell::number(mean, significant(mean, 3)),
                 None => ABSENT.into(),

@@ -18,12 +18,18 @@ pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
     };
     for task in outcome.experiment.tasks_of(outcome.grid) {
         let judged = outcome.judge(task);
-        findings.claims.extend(comparison::claims(outcome, task, &judged));
+        findings
+            .claims
+            .extend(comparison::claims(outcome, task, &judged));
         findings.blocks.push(comparison::about(task));
         findings.blocks.push(Block::Figure(curves(outcome, task)));
         findings.blocks.push(Block::Table(peaks(outcome, task)));
-        findings.blocks.push(Block::Figure(comparison::intervals(outcome, task, &judged)));
-        findings.blocks.push(Block::Table(comparison::table(outcome, task, &judged)));
+        findings
+            .blocks
+            .push(Block::Figure(comparison::intervals(outcome, task, &judged)));
+        findings
+            .blocks
+            .push(Block::Table(comparison::table(outcome, task, &judged)));
         findings.blocks.push(Block::Details {
             summary: "Training and test loss at every rank".to_owned(),
             blocks: vec![Block::Table(ranks(outcome, task))],
@@ -99,13 +105,20 @@ fn curves(outcome: &Outcome<'_>, task: &TaskEntry) -> Figure {
             title,
             x: Axis::log("rank").with_ticks(ranks.iter().map(|&rank| rank as f64)),
             y: Axis::linear(experiment.primary.title()),
-            series: experiment.methods_of(outcome.grid).iter().map(curve).collect(),
+            series: experiment
+                .methods_of(outcome.grid)
+                .iter()
+                .map(curve)
+                .collect(),
             references: references.into_iter().collect(),
         }
     };
     Figure {
         id: format!("{}-{}-ranks", experiment.id, task.id),
-        title: format!("{} over the rank of the adapters", experiment.primary.title()),
+        title: format!(
+            "{} over the rank of the adapters",
+            experiment.primary.title()
+        ),
         description: "Mean after the last step with its 95 % t interval. A peak in the middle is \
                       the classical double descent: more parameters first hurt, then help."
             .to_owned(),
@@ -145,8 +158,7 @@ fn peaks(outcome: &Outcome<'_>, task: &TaskEntry) -> Table {
                 })
                 .collect();
             let highest = means.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
-            let (Some(first), Some(last), Some(peak)) =
-                (means.first(), means.last(), highest)
+            let (Some(first), Some(last), Some(peak)) = (means.first(), means.last(), highest)
             else {
                 continue;
             };
@@ -198,7 +210,11 @@ fn ranks(outcome: &Outcome<'_>, task: &TaskEntry) -> Table {
                 let loss = |train| mean(&scores(train).map(|it| it.loss).collect::<Vec<_>>());
                 let error = |train| {
                     let classes = scores(train).filter_map(|it| it.classes.as_ref());
-                    mean(&classes.map(|it| 100.0 * (1.0 - it.accuracy)).collect::<Vec<_>>())
+                    mean(
+                        &classes
+                            .map(|it| 100.0 * (1.0 - it.accuracy))
+                            .collect::<Vec<_>>(),
+                    )
                 };
                 let number = |value: Option<f64>, decimals| match value {
                     Some(value) => Cell::number(value, fixed(value, decimals)),

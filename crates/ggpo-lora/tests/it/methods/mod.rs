@@ -6,12 +6,14 @@
 
 mod adalora;
 mod allocator;
+mod controls;
 mod dora;
 mod efm;
 mod forms;
 mod lora_plus;
 mod mgpo;
 mod msam;
+mod product_decay;
 mod refusals;
 mod resume;
 mod sam;

@@ -1,6 +1,6 @@
 //! Which descriptions of a task are refused.
 
-use super::{Column, Metric, Result, TaskConfig, TaskKind};
+use super::{ClassLoss, Column, Metric, Result, TaskConfig, TaskKind};
 use crate::Error;
 
 impl TaskConfig {
@@ -9,7 +9,12 @@ impl TaskConfig {
     /// # Errors
     /// The first field that cannot be used.
     pub fn validate(&self) -> Result<()> {
-        at_least("task.max_length", 2, self.max_length)?;
+        let per_row = matches!(self.kind, TaskKind::Classification | TaskKind::Regression);
+        at_least(
+            "task.max_length",
+            if per_row { 1 } else { 2 },
+            self.max_length,
+        )?;
         at_least("task.train_rows", 1, self.train_rows.unwrap_or(1))?;
         let scored = self.scored_rows.unwrap_or_default();
         at_least("task.scored_rows.validation", 1, scored.validation)?;
@@ -19,6 +24,17 @@ impl TaskConfig {
         if !(share > 0.0 && share < 1.0) {
             let expected = "a share between 0 and 1";
             return Err(Error::config("task.validation_share", expected, share));
+        }
+        if !(0.0..1.0).contains(&self.test_share) {
+            let expected = "a share in [0, 1)";
+            return Err(Error::config("task.test_share", expected, self.test_share));
+        }
+        if self.loss != ClassLoss::CrossEntropy && self.kind != TaskKind::Classification {
+            return Err(Error::config(
+                "task.loss",
+                self.none_here(),
+                "least-squares",
+            ));
         }
         let noise = self.label_noise;
         if !(0.0..1.0).contains(&noise) {

@@ -1,0 +1,128 @@
+//! `ggpo compare`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use ggpo_lab::experiment::{Comparison, Jobs, ONLY_LEVEL, Order, reproduce};
+use ggpo_lora::method::{METHODS, Method};
+use ggpo_train::Error;
+use ggpo_train::run::{Corpora, Description};
+
+use crate::options::{RunOptions, method_names};
+
+/// Arguments of `ggpo compare`.
+#[derive(Args)]
+#[command(args_override_self = true)]
+#[command(mut_arg("method.name", |method| method.hide(true)))]
+#[command(after_help = "\
+Examples:
+  ggpo compare --model models/fetched/minilm --train reviews.csv --methods lora,ggpo --seeds 12 \\
+    --out compared
+  ggpo compare --model models/encoder --train data/spam/train.tsv --test data/spam/test.tsv \\
+    --methods lora,ggpo,dora --learning-rates 1e-3,3e-3,1e-2 --steps 100 --out compared")]
+pub(crate) struct Compare {
+    /// Methods to compare, by name
+    #[arg(
+        long,
+        value_name = "METHODS",
+        value_delimiter = ',',
+        default_value = "lora,ggpo",
+        value_parser = method_names()
+    )]
+    methods: Vec<&'static Method>,
+    /// The method that the others are compared with [default: lora, or the first]
+    #[arg(long, value_name = "METHOD", value_parser = method_names())]
+    reference: Option<&'static Method>,
+    /// Seeds of the compared runs
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    seeds: u64,
+    /// Learning rates that every method tries; of several, each method's best on the
+    /// validation split is compared
+    #[arg(
+        long,
+        value_name = "RATES",
+        value_delimiter = ',',
+        default_values_t = [3e-4, 1e-3, 3e-3]
+    )]
+    learning_rates: Vec<f64>,
+    /// Seeds that choose among the learning rates
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    tuning_seeds: u64,
+    /// The smallest difference that matters [default: 0.5 points, or 0.005 of loss]
+    #[arg(long, value_name = "DELTA")]
+    margin: Option<f64>,
+    /// Runs side by side [default: one for each processor]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Folder for records and report; what is there is not done again
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    options: RunOptions,
+}
+
+impl Compare {
+    pub(crate) fn execute(&self) -> Result<()> {
+        let mut description = Description::default();
+        self.options.apply(&mut description)?;
+        let mut methods = Vec::new();
+        for method in &self.methods {
+            let mut own = description.clone();
+            own.set("method.name", method.name)?;
+            methods.push((
+                method.name.to_owned(),
+                method.title.to_owned(),
+                own.method()?,
+            ));
+        }
+        if description.get("task.test").is_none() && description.get("task.test_share").is_none() {
+            description.set("task.test_share", TEST_SHARE)?;
+        }
+        let run = description.complete(&Corpora::default())?;
+        for rate in &self.learning_rates {
+            if !(rate.is_finite() && *rate > 0.0) {
+                return Err(Error::config("learning_rates", "finite numbers above 0", rate).into());
+            }
+        }
+        let has_lora = self
+            .methods
+            .iter()
+            .any(|method| method.name == METHODS[1].name);
+        let reference = match self.reference {
+            Some(method) => method.name,
+            None if has_lora => METHODS[1].name,
+            None => self.methods[0].name,
+        };
+        let comparison = Comparison {
+            run,
+            methods,
+            reference: reference.to_owned(),
+            seeds: self.seeds,
+            learning_rates: self.learning_rates.clone(),
+            tuning_seeds: self.tuning_seeds,
+            margin: self.margin,
+        };
+        let experiments = [comparison.experiment()?];
+        let all = Jobs::all();
+        let order = Order {
+            experiments: &experiments,
+            level: ONLY_LEVEL,
+            out: &self.out,
+            jobs: Jobs {
+                side_by_side: self.jobs.map_or(all.side_by_side, usize::from),
+                ..all
+            },
+            title: "A comparison of methods",
+        };
+        for finding in reproduce(&order, &|_| unreachable!("a comparison measures no time"))? {
+            println!("{}: {}", finding.claim, finding.judgement.verdict);
+        }
+        println!("report: {}", self.out.join("report.html").display());
+        println!("        {}", self.out.join("report.md").display());
+        Ok(())
+    }
+}
+
+/// Share of the rows that is set aside for the test if there is no file of it.
+const TEST_SHARE: f64 = 0.2;
