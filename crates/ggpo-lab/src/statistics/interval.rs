@@ -20,14 +20,6 @@ pub struct Interval {
 ///
 /// Differences that are all the same give a point. `None` of fewer than two, of
 /// one that is not finite, and if `level` is not inside (0, 1).
-///
-/// ```
-/// use ggpo_lab::statistics::t_interval;
-///
-/// // t is 4.3027 for two degrees of freedom.
-/// let interval = t_interval(&[1.0, 2.0, 3.0], 0.95).unwrap();
-/// assert!((interval.high - (2.0 + 4.3027 / 3f64.sqrt())).abs() < 1e-4);
-/// ```
 pub fn t_interval(differences: &[f64], level: f64) -> Option<Interval> {
     let deviation = standard_deviation(differences)?;
     let finite = differences.iter().all(|x| x.is_finite());

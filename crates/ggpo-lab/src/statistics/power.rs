@@ -61,12 +61,6 @@ pub fn no_worse_power(pairs: usize, margin: f64, spread: f64, alpha: f64) -> f64
 /// Pairs for 80 % power of the two-sided paired t test at `alpha`, by
 /// [`difference_power`]; `None` if that takes more than a million, or there is no
 /// such number because the effect or the spread is not positive and finite.
-///
-/// ```
-/// use ggpo_lab::statistics::pairs_for_difference;
-///
-/// assert_eq!(pairs_for_difference(0.5, 0.5, 0.05), Some(10));
-/// ```
 pub fn pairs_for_difference(effect: f64, spread: f64, alpha: f64) -> Option<usize> {
     fewest(effect, spread, |pairs| {
         difference_power(pairs, effect, spread, alpha)
