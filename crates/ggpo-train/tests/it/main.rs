@@ -5,6 +5,7 @@
 
 mod common;
 mod data;
+mod features;
 mod gguf;
 mod optimizer;
 mod runs;

@@ -166,7 +166,7 @@ fn a_completion_is_predicted_after_its_prompt() {
     let prompts = unlabelled.expect("prompts").examples;
     assert_eq!(prompts[0].ids, example.ids[..from]);
     assert_eq!(prompts[0].answer, Answer::Unknown);
-    let encoder = Encoder::new(&task, &place.tokenizer, 0).expect("an encoder");
+    let encoder = Encoder::new(&task, &place.tokenizer).expect("an encoder");
     let asked = encoder.prompt("message?", None, 64);
     assert_eq!(asked, (prompts[0].ids.clone(), false));
 }
