@@ -302,7 +302,7 @@ fn a_quantised_base_has_factors_alone() {
             0x1c00_u16.to_le_bytes().into_iter().chain(numbers)
         });
         let format = BlockFormat::Q8_0;
-        let matrix = QuantizedMatrix::new(format, weight[0], weight[1], bytes.collect());
+        let matrix = QuantizedMatrix::new(format, weight[0], weight[1], bytes.collect::<Vec<u8>>());
         (name.clone(), matrix.unwrap())
     };
     let linears = trained.model.block_linears();
