@@ -69,6 +69,7 @@ fn curves(area: &Area<'_>, landscape: &Landscape) -> Drawn {
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
+        .x_label_formatter(&|x| mark(*x))
         .x_desc("Step (1: every row moves by its length)")
         .draw()?;
     for (curve, color) in landscape.curves.iter().zip(LINES.iter().cycle()) {
@@ -97,6 +98,8 @@ fn draw_surface(area: &Area<'_>, landscape: &Landscape, surface: &Surface) -> Dr
     chart
         .configure_mesh()
         .disable_mesh()
+        .x_label_formatter(&|x| mark(*x))
+        .y_label_formatter(&|y| mark(*y))
         .x_desc("Step along the first direction")
         .y_desc("Along the second")
         .draw()?;
@@ -113,6 +116,12 @@ fn draw_surface(area: &Area<'_>, landscape: &Landscape, surface: &Surface) -> Dr
     let middle = Circle::new((0.0, 0.0), 4, WHITE.stroke_width(2));
     chart.draw_series(std::iter::once(middle))?;
     Ok(())
+}
+
+/// A step in words; 0 has no sign.
+fn mark(step: f64) -> String {
+    let rounded = (1000.0 * step).round() / 1000.0;
+    format!("{}", if rounded == 0.0 { 0.0 } else { rounded })
 }
 
 /// The smallest and the largest number, apart from each other.

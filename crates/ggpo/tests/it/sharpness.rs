@@ -10,8 +10,12 @@ fn trained(method: &str) -> World {
         "train --model encoder --train train.tsv --validation validation.tsv --method {method} \
          --rank 2 --lr 1e-2 --steps 4 --max-length 24 --targets query,value --out run"
     );
-    succeeds(&world, &arguments.split_whitespace().collect::<Vec<_>>());
+    succeeds(&world, &words(&arguments));
     world
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
 }
 
 const QUICK: [&str; 6] = ["--rows", "4", "--samples", "2", "--lanczos", "3"];
@@ -49,42 +53,16 @@ fn sharpness_of_a_run_in_both_spaces() {
 #[test]
 fn sharpness_of_a_model_with_an_adapter_or_without() {
     let world = trained("dora");
-    let arguments = [
-        &[
-            "sharpness",
-            "--model",
-            "encoder",
-            "--adapter",
-            "run/adapter",
-        ],
-        &[
-            "--data",
-            "test.tsv",
-            "--labels",
-            "cold,warm",
-            "--space",
-            "factors",
-            "--json",
-        ],
-        &QUICK[..],
-    ];
-    let found = json(&succeeds(&world, &arguments.concat()));
+    let line = "sharpness --model encoder --adapter run/adapter --data test.tsv \
+                --labels cold,warm --space factors --json";
+    let arguments = [&words(line), &QUICK[..]].concat();
+    let found = json(&succeeds(&world, &arguments));
     assert!(found["merged"].is_null());
     assert_eq!(found["factors"]["dimension"], 4 * (64 + 16));
 
-    let decoder = [
-        "sharpness",
-        "--model",
-        "decoder",
-        "--task",
-        "language-modelling",
-    ];
-    let arguments = [
-        &decoder,
-        &["--max-length", "8", "--data", "test.txt"],
-        &QUICK[..],
-    ]
-    .concat();
+    let line = "sharpness --model decoder --task language-modelling --max-length 8 \
+                --data test.txt";
+    let arguments = [&words(line), &QUICK[..]].concat();
     let text = succeeds(&world, &arguments);
     assert!(
         text.contains("merged weights") && !text.contains("factors"),
@@ -97,11 +75,9 @@ fn sharpness_of_a_model_with_an_adapter_or_without() {
 #[test]
 fn a_landscape_is_written_as_numbers_and_a_figure() {
     let world = trained("lora");
-    let draw = |more: &[&str]| {
-        let start = ["landscape", "--run", "run", "--rows", "4", "--points", "5"];
-        [&start, more].concat()
-    };
-    let text = succeeds(&world, &draw(&["--surface", "3", "--out", "drawn"]));
+    let start = "landscape --run run --rows 4 --points 5";
+    let line = format!("{start} --surface 3 --out drawn");
+    let text = succeeds(&world, &words(&line));
     assert!(text.contains("surface.csv"), "{text}");
     let found = String::from_utf8(read(&world.path("drawn/landscape.json"))).unwrap();
     let found = json(&found);
@@ -117,20 +93,12 @@ fn a_landscape_is_written_as_numbers_and_a_figure() {
     let drawn = String::from_utf8(read(&world.path("drawn/landscape.svg"))).unwrap();
     assert!(drawn.starts_with("<svg") && drawn.contains("merged weights"));
 
-    let flat = [
-        "--surface",
-        "0",
-        "--space",
-        "factors",
-        "--out",
-        "flat",
-        "--json",
-    ];
-    let found = json(&succeeds(&world, &draw(&flat)));
+    let line = format!("{start} --surface 0 --space factors --out flat --json");
+    let found = json(&succeeds(&world, &words(&line)));
     assert_eq!(found["files"].as_array().unwrap().len(), 3);
     assert!(!world.path("flat/surface.csv").exists());
 
-    let sentence = refused(&world, &draw(&["--out", "drawn"]));
+    let sentence = refused(&world, &words(&format!("{start} --out drawn")));
     assert!(
         sentence.contains("drawn: expected a new folder"),
         "{sentence}"
