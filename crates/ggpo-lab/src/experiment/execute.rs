@@ -12,7 +12,9 @@ use rayon::ThreadPoolBuilder;
 use super::plan::PlannedRun;
 use super::record::{Flatness, Record, Records};
 use crate::progress::Followed;
-use crate::sharpness::{DensityConfig, Precision, SharpnessConfig, measure_run};
+use crate::sharpness::{
+    DensityConfig, NoiseConfig, PowerConfig, Precision, SharpnessConfig, measure_run,
+};
 
 /// How runs are carried out.
 #[derive(Debug, Clone, Copy)]
@@ -136,7 +138,7 @@ fn one(
 }
 
 /// Training rows that the sharpness is measured on.
-const SHARPNESS_ROWS: usize = 64;
+const SHARPNESS_ROWS: usize = 16;
 
 /// The sharpness of what a run has trained.
 fn sharpness_of(folder: &Path) -> Result<Flatness> {
@@ -145,6 +147,16 @@ fn sharpness_of(folder: &Path) -> Result<Flatness> {
             steps: 1,
             runs: 1,
             ..DensityConfig::default()
+        },
+        power: PowerConfig {
+            iterations: 12,
+            ..PowerConfig::default()
+        },
+        trace_samples: 6,
+        noise: NoiseConfig {
+            draws: 4,
+            samples: 4,
+            ..NoiseConfig::default()
         },
         precision: Precision::Single,
         ..SharpnessConfig::default()
