@@ -8,6 +8,7 @@
 //!   calculated.
 //! * [`random_features`]: the peak over the width of a network of random features.
 //! * [`peak_under_noise`]: what noise on the weights does to the first peak.
+//! * [`sharpness`](crate::sharpness::calibrate): its measures, on known Hessians.
 //! * [`toy`]: which methods seek a flat minimum, on a problem of two numbers.
 
 pub mod frozen_a;
@@ -99,7 +100,38 @@ pub fn all(effort: Effort) -> Vec<Calibration> {
         random_features::calibrate(effort.of(16, random_features::REPETITIONS)),
         peak_under_noise::calibrate(effort.of(200, peak_under_noise::REPETITIONS)),
         toy::calibrate(effort.of(4, toy::SEEDS)),
+        sharpness(),
     ]
+}
+
+/// The measures of sharpness, on functions whose Hessian is known.
+fn sharpness() -> Calibration {
+    let question = "Are the measures of sharpness those of a Hessian formed in full?";
+    let (measured, passed) = match crate::sharpness::calibrate(1) {
+        Err(error) => (error.to_string(), false),
+        Ok(checks) => {
+            let each = checks.iter().map(|check| {
+                format!(
+                    "{}: {:.4} ({:.4})",
+                    check.name, check.measured, check.theory
+                )
+            });
+            let each: Vec<String> = each.collect();
+            let passed = !checks.is_empty() && checks.iter().all(|check| check.passed);
+            (each.join("; "), passed)
+        }
+    };
+    Calibration {
+        name: "sharpness".to_owned(),
+        question: question.to_owned(),
+        theory: "what a quadratic function and a small net have by their full Hessian".to_owned(),
+        measured,
+        gate: "an eigenvalue within 1 %, a mean over random vectors within four standard errors"
+            .to_owned(),
+        passed,
+        axes: [String::new(), String::new()],
+        curves: Vec::new(),
+    }
 }
 
 #[cfg(test)]

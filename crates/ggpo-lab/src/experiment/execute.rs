@@ -143,11 +143,7 @@ const SHARPNESS_ROWS: usize = 16;
 /// The sharpness of what a run has trained.
 fn sharpness_of(folder: &Path) -> Result<Flatness> {
     let config = SharpnessConfig {
-        density: DensityConfig {
-            steps: 1,
-            runs: 1,
-            ..DensityConfig::default()
-        },
+        density: DensityConfig { steps: 1, runs: 1 },
         power: PowerConfig {
             iterations: 12,
             ..PowerConfig::default()

@@ -322,13 +322,13 @@ impl<'a> Outcome<'a> {
         let (Some(first), Some(last)) = (shares.first(), shares.last()) else {
             return Err("there is no rank".to_owned());
         };
-        if !(*first > above) {
+        if *first <= above || first.is_nan() {
             return Err(format!(
                 "the mean training error is {first:.4} at rank {}, not above {above}",
                 ranks[0]
             ));
         }
-        if !(*last < below) {
+        if *last >= below || last.is_nan() {
             let rank = ranks[ranks.len() - 1];
             return Err(format!(
                 "the mean training error is {last:.4} at rank {rank}, not below {below}"

@@ -30,8 +30,11 @@ pub enum Primary {
     Calibration,
 }
 
+/// A number of a measured sharpness.
+pub(super) type Measure = fn(&Flatness) -> f64;
+
 /// The SAM sharpness in the two spaces.
-pub(super) const SPACES: [(&str, fn(&Flatness) -> f64); 2] = [
+pub(super) const SPACES: [(&str, Measure); 2] = [
     ("merged weights", |it| it.merged.rise),
     ("factors", |it| it.factors.rise),
 ];

@@ -5,5 +5,6 @@
 
 #[path = "../../../ggpo-train/tests/it/common.rs"]
 mod common;
+mod experiments;
 mod reference;
 mod sharpness;

@@ -5,8 +5,7 @@ use ggpo_report::{Axis, Block, Cell, Column, CurvePanel, CurvePlot, Figure, Plot
 
 use super::super::description::TaskEntry;
 use super::super::outcome::Outcome;
-use super::super::primary::SPACES;
-use super::super::record::Flatness;
+use super::super::primary::{Measure, SPACES};
 use super::{Findings, comparison};
 use crate::statistics::{mean, rank_correlation};
 
@@ -36,10 +35,8 @@ pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
     findings
 }
 
-type Measure = (&'static str, fn(&Flatness) -> f64);
-
 /// Every measure in both spaces.
-const MEASURES: [Measure; 8] = [
+const MEASURES: [(&str, Measure); 8] = [
     ("SAM sharpness, merged weights", |it| it.merged.rise),
     ("SAM sharpness, factors", |it| it.factors.rise),
     ("largest eigenvalue, merged weights", |it| {
@@ -85,7 +82,7 @@ fn measures(outcome: &Outcome<'_>, task: &TaskEntry) -> Table {
 }
 
 /// Sharpness and gap of all runs, method by method.
-fn pairs(outcome: &Outcome<'_>, task: &TaskEntry, measure: fn(&Flatness) -> f64) -> Vec<Series> {
+fn pairs(outcome: &Outcome<'_>, task: &TaskEntry, measure: Measure) -> Vec<Series> {
     let methods = outcome.experiment.methods_of(outcome.grid).into_iter();
     methods
         .map(|method| {
@@ -105,7 +102,7 @@ fn pairs(outcome: &Outcome<'_>, task: &TaskEntry, measure: fn(&Flatness) -> f64)
 
 /// The generalisation gap over the sharpness in both spaces.
 fn gaps(outcome: &Outcome<'_>, task: &TaskEntry) -> Figure {
-    let panel = |(space, measure): (&str, fn(&Flatness) -> f64)| CurvePanel {
+    let panel = |(space, measure): (&str, Measure)| CurvePanel {
         title: format!("in the {space}"),
         x: Axis::log("SAM sharpness"),
         y: Axis::linear("test loss less training loss"),
