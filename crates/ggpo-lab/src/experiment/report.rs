@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ggpo_files::write_atomically;
-use ggpo_report::format::{ABSENT, duration, p_value, plural, signed, significant};
+use ggpo_report::format::{ABSENT, duration, p_value, plural, signed};
 use ggpo_report::{Block, Page, Section, Text, Tone, VerdictLine};
 use ggpo_train::{Error, Result};
 
@@ -27,7 +27,7 @@ pub(super) struct Study<'a> {
 }
 
 impl Study<'_> {
-    /// Writes `report.html`, `report.md` with `figures/`, and `results.csv`.
+    /// Writes `report.html`, `report.md` with `figures/`, `verdicts.md` and `results.csv`.
     pub(super) fn write(&self, out: &Path) -> Result<()> {
         let page = self.page();
         let figures = out.join("figures");
@@ -39,6 +39,7 @@ impl Study<'_> {
             write(&figures.join(figure.file_name()), &figure.to_svg())?;
         }
         write(&out.join("report.md"), &page.to_markdown("figures"))?;
+        write(&out.join("verdicts.md"), &self.verdicts())?;
         write(&out.join("results.csv"), &self.csv())?;
         write(&out.join("report.html"), &page.to_html())
     }
@@ -100,6 +101,18 @@ impl Study<'_> {
             });
         }
         blocks
+    }
+
+    /// The claims about the method that the project is about, as a table for other pages.
+    fn verdicts(&self) -> String {
+        let mut text = "| claim | verdict | gain, or why not |\n|---|---|---|\n".to_owned();
+        for (outcome, findings) in &self.parts {
+            for claim in findings.claims.iter().filter(|claim| claim.is_headline) {
+                let line = line(outcome, claim);
+                text += &format!("| {} | {} | {} |\n", line.claim, line.verdict, line.number);
+            }
+        }
+        text
     }
 
     /// How it was run.
@@ -327,14 +340,18 @@ fn before(outcome: &Outcome<'_>) -> Block {
         ClaimKind::NoWorse => "no worse than the reference",
     };
     let numbers = |values: &[f64]| {
-        let words: Vec<String> = values.iter().map(|&it| significant(it, 3)).collect();
+        let words: Vec<String> = values.iter().map(|it| it.to_string()).collect();
         words.join(", ")
     };
     let mut points: Vec<Text> = Vec::new();
     let mut say = |name: &str, text: String| {
         points.push(Text::default().strong(format!("{name}: ")).plain(text));
     };
-    say("Claim", format!("{} ({kind}).", experiment.claim));
+    let claim = experiment.claim.replace("{method}", "the method");
+    let claim = claim
+        .replace("{reference}", "its reference")
+        .replace(": {task}", "");
+    say("Claim", format!("{claim} ({kind})"));
     if !experiment.references.is_empty() {
         say("References", titles(&experiment.references));
     }
@@ -344,11 +361,7 @@ fn before(outcome: &Outcome<'_>) -> Block {
     );
     say(
         "Margin",
-        format!(
-            "{}{}",
-            significant(experiment.margin, 3),
-            experiment.primary.unit()
-        ),
+        format!("{}{}", experiment.margin, experiment.primary.unit()),
     );
     let precondition = match experiment.precondition {
         Precondition::None => None,
@@ -373,7 +386,7 @@ fn before(outcome: &Outcome<'_>) -> Block {
         );
     }
     if let Some(worst) = experiment.diverged {
-        say("A run that diverges counts as", significant(worst, 3));
+        say("A run that diverges counts as", worst.to_string());
     }
     let at = experiment.at;
     let mut place = Vec::new();

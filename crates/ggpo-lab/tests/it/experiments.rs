@@ -229,3 +229,14 @@ fn keys_tell_runs_apart_by_what_they_depend_on() {
     let longer = EXPERIMENT.replace("steps = 10", "steps = 11");
     assert!(keys(&parse(&longer)).iter().all(|key| !first.contains(key)));
 }
+
+/// The README says what the committed report says.
+#[test]
+fn the_readme_holds_the_verdicts_of_the_report() {
+    let read = |file: &str| std::fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+    let verdicts = read("docs/results/default/verdicts.md");
+    assert!(
+        read("README.md").contains(&verdicts),
+        "README.md differs from verdicts.md"
+    );
+}

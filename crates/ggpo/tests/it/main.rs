@@ -5,6 +5,7 @@
 
 #[path = "../../../ggpo-train/tests/it/common.rs"]
 mod common;
+mod compare;
 mod fetch;
 mod levels;
 mod methods;

@@ -5,9 +5,11 @@ use crate::runner::{json, refused, run, succeeds};
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_tensor::simd::{Level, level};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "train",
     "methods",
+    "compare",
+    "features",
     "eval",
     "predict",
     "generate",

@@ -159,7 +159,7 @@ pub(super) fn intervals(outcome: &Outcome<'_>, task: &TaskEntry, judged: &[Judge
             "Above, the measure after the last step of every run, with mean and 95 % t interval. \
              Below, the differences to the reference that decides, positive where the method is \
              better; the band is the margin of {}.",
-            significant(margin, 3)
+            margin
         ),
         plot: Plot::Intervals(plot),
     }

@@ -116,7 +116,8 @@ fn curves(outcome: &Outcome<'_>, task: &TaskEntry) -> Figure {
     Figure {
         id: format!("{}-{}-ranks", experiment.id, task.id),
         title: format!(
-            "{} over the rank of the adapters",
+            "{}: {} over the rank",
+            task.title,
             experiment.primary.title()
         ),
         description: "Mean after the last step with its 95 % t interval. A peak in the middle is \

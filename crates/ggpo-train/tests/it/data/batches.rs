@@ -162,7 +162,7 @@ fn a_completion_is_predicted_after_its_prompt() {
     let targets: Vec<usize> = batch.targets.iter().flatten().copied().collect();
     assert_eq!(targets, example.ids[from..]);
 
-    let unlabelled = Dataset::open_unlabelled(&task.train, &task, &place.tokenizer, 0);
+    let unlabelled = Dataset::open_unlabelled(&task.train, &task, &place.tokenizer);
     let prompts = unlabelled.expect("prompts").examples;
     assert_eq!(prompts[0].ids, example.ids[..from]);
     assert_eq!(prompts[0].answer, Answer::Unknown);

@@ -144,12 +144,12 @@ fn tasks_that_contradict_themselves_are_refused() {
         assert_eq!(refused(change(toml)), sentence);
     }
     let short = TaskConfig {
-        max_length: 1,
+        max_length: 0,
         ..classes
     };
     assert_eq!(
         refused(short),
-        "task.max_length: expected at least 2, found 1"
+        "task.max_length: expected at least 1, found 0"
     );
     let template = |template: &str| TaskConfig {
         template: Some(template.to_owned()),

@@ -1,0 +1,81 @@
+//! `ggpo compare` and `ggpo features`, on tiny models.
+
+use crate::common::World;
+use crate::runner::{json, refused, run, succeeds};
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+const COMPARE: &str = "compare --model encoder --train train.tsv --max-length 24 --steps 3 \
+                       --batch-size 4 --rank 2 --methods lora,ggpo --seeds 6";
+
+#[test]
+fn a_comparison_reports_a_verdict_by_the_rule_and_goes_on_where_it_was() {
+    let world = World::new();
+    let line = format!("{COMPARE} --learning-rates 1e-2,1e-3 --out compared");
+    let text = succeeds(&world, &words(&line));
+    assert!(
+        text.contains("LoRA-GGPO has a higher test score than LoRA: "),
+        "{text}"
+    );
+    let read = |file: &str| std::fs::read_to_string(world.path("compared").join(file)).unwrap();
+    let runs = read("runs.jsonl");
+    // Two methods: two trials and six seeds each.
+    assert_eq!(runs.lines().count(), 16);
+    for file in ["report.html", "report.md", "results.csv", "verdicts.md"] {
+        assert!(!read(file).is_empty(), "{file}");
+    }
+    // Without a file of them, rows are set aside for the test, the same in all runs.
+    succeeds(&world, &words(&line));
+    assert_eq!(read("runs.jsonl"), runs);
+    let record = json(runs.lines().next().unwrap());
+    assert!(record["test"]["classes"]["accuracy"].is_number());
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused() {
+    let world = World::new();
+    let compare = |more: &str| refused(&world, &words(&format!("{COMPARE} {more} --out compared")));
+    let few = refused(
+        &world,
+        &words(&format!(
+            "{} --out c",
+            COMPARE.replace("--seeds 6", "--seeds 5")
+        )),
+    );
+    assert!(
+        few.starts_with("seeds: expected enough to decide, found the smallest p"),
+        "{few}"
+    );
+    let reference = compare("--reference sam");
+    assert_eq!(reference, "reference: expected lora, ggpo, found sam");
+    let rate = compare("--learning-rates 0");
+    assert!(
+        rate.starts_with("learning_rates: expected finite numbers above 0"),
+        "{rate}"
+    );
+    let usage = run(&world, &words("compare --methods lora,nothing --out c"));
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(!world.path("compared").exists());
+}
+
+#[test]
+fn features_are_a_model_to_train_and_to_score() {
+    let world = World::new();
+    let line = "features --model encoder --train train.tsv --validation validation.tsv \
+                --test test.tsv --max-length 24 --out layer";
+    let text = succeeds(&world, &words(line));
+    assert!(text.starts_with("16 features of "), "{text}");
+    let line = "train --model layer --train layer/train.tsv --validation layer/validation.tsv \
+                --test layer/test.tsv --max-length 1 --loss least-squares --head ridge --rank 2 \
+                --method ggpo --noise-gradient reparameterised --lr 1e-2 --steps 5 --out run --json";
+    let result = json(&succeeds(&world, &words(line)));
+    // A and B of one layer of 16 x 16; the head is not trained.
+    assert_eq!(result["trained_parameters"], 64);
+    let line = "eval --run run layer/test.tsv --json";
+    let scores = json(&succeeds(&world, &words(line)));
+    assert_eq!(scores["loss"], result["test"]["loss"]);
+    let line = "train --model encoder --train train.tsv --head ridge --max-length 24 --out other";
+    assert!(refused(&world, &words(line)).starts_with("head.fit: expected trained, unless"));
+}
