@@ -124,10 +124,10 @@ fn of_kind<C: Serialize + DeserializeOwned>(
     table.extend(fields);
     let config: C = read(name, Value::Table(table))?;
     // A kind without settings does not look at the fields that it is given.
-    let has = to_table(&config);
-    match names.iter().find(|field| !has.contains_key(*field)) {
-        Some(field) => Err(format!("{name}: {kind} has no field `{field}`")),
-        None => Ok(config),
+    let is_bare = to_table(&config).len() == 1;
+    match names.iter().find(|field| *field != KIND) {
+        Some(field) if is_bare => Err(format!("{name}: {kind} has no field `{field}`")),
+        _ => Ok(config),
     }
 }
 
