@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use ggpo_train::run::{Corpora, Keep, run_on};
+use ggpo_train::run::{Corpora, DESCRIPTION, Keep, run_on};
 use ggpo_train::{Error, Result};
 use rayon::ThreadPoolBuilder;
 
@@ -125,6 +125,10 @@ fn one(
     on_step: &mut dyn FnMut(),
 ) -> Result<Record> {
     let config = planned.resolved(features);
+    // A process that was killed while it removed a finished run's folder leaves a part.
+    if folder.exists() && !folder.join(DESCRIPTION).exists() {
+        std::fs::remove_dir_all(folder).map_err(|source| Error::io(folder, source))?;
+    }
     let begun = Instant::now();
     let keep = match planned.sharpness {
         true => Keep::Weights,
