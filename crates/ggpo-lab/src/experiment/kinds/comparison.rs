@@ -232,8 +232,9 @@ pub(super) fn table(outcome: &Outcome<'_>, task: &TaskEntry, judged: &[Judged<'_
             });
             cells.push(in_words(judgement, decimals).into());
             cells.push(judgement.p_holm.map_or(ABSENT.to_owned(), p_value).into());
-            cells.push(judgement.verdict.to_string().into());
+            cells.push(judgement.verdict.word().into());
         }
+        cells.resize(table.columns.len(), Cell::default());
         table.row(cells);
     }
     table

@@ -78,7 +78,7 @@ pub(super) fn findings(outcome: &Outcome<'_>, measured: Option<&Measured>) -> Fi
         };
         let of = judged.iter().position(|it| it.id == method.id);
         let verdict = of
-            .map(|index| judgements[index].verdict.to_string())
+            .map(|index| judgements[index].verdict.word())
             .unwrap_or_default();
         let number = |value: Option<f64>, decimals| match value {
             Some(value) => Cell::number(value, fixed(value, decimals)),
