@@ -11,7 +11,9 @@ use crate::LoraError;
 /// With `X = U S V^T` it is `V S^+ U^T`, where S^+ has 1 / S_k, or 0 if S_k is
 /// at most `max(m, n) e` times the largest singular value; e, the machine
 /// epsilon, is that of `T`, since elements of that type are rounded by as much.
-/// This is the cut-off of `torch.linalg.pinv`. The inverse of 0 is 0.
+/// This is the cut-off of `torch.linalg.pinv`, but never below 1e-12 of the largest: so
+/// far the decomposition may take a singular value of 0 for another. The inverse of 0 is
+/// 0.
 ///
 /// # Errors
 /// [`LoraError::Decomposition`] if an element is not finite or the iteration for
@@ -20,13 +22,16 @@ pub fn pseudo_inverse<T: Scalar>(matrix: ArrayView2<'_, T>) -> Result<Array2<T>,
     let (m, n) = matrix.dim();
     let svd = thin_svd(matrix.into())?;
     let largest = svd.singular_values.first().copied().unwrap_or(0.0);
-    let cut_off = m.max(n) as f64 * epsilon::<T>() * largest;
+    let cut_off = (m.max(n) as f64 * epsilon::<T>()).max(DECOMPOSITION) * largest;
     let inverted = |&x: &f64| if x > cut_off { 1.0 / x } else { 0.0 };
     let inverses: Vec<f64> = svd.singular_values.iter().map(inverted).collect();
     let column = aview1(&inverses).insert_axis(Axis(1));
     let scaled = &svd.v_transposed * &column;
     Ok(scaled.t().dot(&svd.u.t()).mapv(T::from_f64))
 }
+
+/// The error of a singular value of a matrix without full rank, over the largest.
+const DECOMPOSITION: f64 = 1e-12;
 
 /// Distance from 1 to the next number of type `T`.
 fn epsilon<T: Scalar>() -> f64 {
@@ -77,6 +82,15 @@ mod tests {
             let (down, _) = with_singular_values(seed.wrapping_add(1), rank, n);
             check_penrose(&up.dot(&down), m.min(n).min(rank));
         }
+    }
+
+    /// A matrix of which the decomposition takes singular values of 0 for 1e-14.
+    #[test]
+    fn what_only_rounding_makes_is_not_inverted() {
+        let seed = 7_053_002_576_216_637_894;
+        let (up, _) = with_singular_values(seed, 10, 4);
+        let (down, _) = with_singular_values(seed + 1, 4, 21);
+        check_penrose(&up.dot(&down), 4);
     }
 
     #[test]
