@@ -80,8 +80,10 @@ def run(arguments):
     options = {}
     if arguments.kind == "pissa-converted":
         model.peft_config["default"].init_lora_weights = True
-        model.save_pretrained(out.with_suffix(".start"))
-        options["path_initial_model_for_weight_conversion"] = str(out.with_suffix(".start"))
+        # PEFT makes a name of modules from this folder's, which has no dot therefore.
+        start = out.with_name(f"{out.name}-start")
+        model.save_pretrained(start)
+        options["path_initial_model_for_weight_conversion"] = str(start)
         model.peft_config["default"].init_lora_weights = "pissa"
     train(model, batch)
     model.eval()

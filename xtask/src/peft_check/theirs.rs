@@ -76,6 +76,9 @@ struct Made {
 
 fn make(python: &Python, kind: &str, work: &Path) -> Result<Made> {
     let model = ggpo_model::Model::open(base())?;
+    // Adapters that are made here have the same names.
+    let work = &work.join("in-peft");
+    fs::create_dir_all(work).with_context(|| work.display().to_string())?;
     let case = work.join("batch.safetensors");
     Case::of(Inputs::new(&model, Some("CAUSAL_LM"))).write(&case)?;
     let (folder, logits) = (work.join(kind), work.join(format!("{kind}.safetensors")));
