@@ -50,7 +50,7 @@ impl Followed {
         self.begun.elapsed()
     }
 
-    /// So many pieces are done; `detail` says more in a line of its own.
+    /// `done` pieces are done; `detail` says more in a line of its own.
     pub fn reach(&mut self, done: u64, detail: impl FnOnce() -> String) {
         self.bar.set_position(done);
         if !stderr().is_terminal() && self.said.elapsed() >= BETWEEN_LINES {

@@ -6,7 +6,7 @@
 /// Stands for a number that does not exist.
 pub const ABSENT: &str = "–";
 
-/// So many digits after the point; [`ABSENT`] if the value is not finite.
+/// This number of digits after the point; [`ABSENT`] if the value is not finite.
 pub fn fixed(value: f64, decimals: usize) -> String {
     finite(value, |value| format!("{value:.decimals$}"))
 }
@@ -21,7 +21,7 @@ pub fn signed(value: f64, decimals: usize) -> String {
     }
 }
 
-/// So many significant digits; tiny and huge numbers in scientific notation.
+/// This number of significant digits; tiny and huge numbers in scientific notation.
 pub fn significant(value: f64, digits: usize) -> String {
     let after_first = digits.max(1) - 1;
     finite(value, |value| {

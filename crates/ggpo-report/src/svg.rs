@@ -61,7 +61,7 @@ pub(crate) fn width_of(words: &str) -> f64 {
     words.chars().map(width).sum::<f64>() * SIZE
 }
 
-/// How high so many lines of words are, with the space below them.
+/// Height of this number of lines of words, with the space below them.
 pub(crate) fn lines_height(lines: usize) -> f64 {
     match lines {
         0 => 0.0,
@@ -69,7 +69,7 @@ pub(crate) fn lines_height(lines: usize) -> f64 {
     }
 }
 
-/// Words in at most so many lines of a width; what does not fit is replaced by dots.
+/// Words in at most `most` lines of a width; what does not fit is replaced by dots.
 pub(crate) fn wrap(words: &str, width: f64, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     // A space that must not break a line does not.

@@ -168,7 +168,7 @@ pub fn write_features(config: &FeaturesConfig, folder: &Path) -> Result<Features
     })
 }
 
-/// So many of the examples, in the order in which the seed draws them.
+/// The first `rows` of the examples, in the order in which the seed draws them.
 fn draw(mut examples: Vec<Example>, rows: usize, seed: u64, split: u32) -> Vec<Example> {
     Stream::new(seed, Purpose::Data, 2, split).shuffle(&mut examples);
     examples.truncate(rows);

@@ -31,7 +31,7 @@ impl Default for PowerConfig {
 pub struct Eigenvalue {
     /// Rayleigh's quotient `v . H v` of the last direction v, of length 1.
     pub value: f64,
-    /// `||H v - value v||`: some eigenvalue is at most so far from the value.
+    /// `||H v - value v||`: the distance from the value to some eigenvalue is at most this.
     pub residual: f64,
     /// Hessian-vector products that it took.
     pub iterations: usize,

@@ -28,7 +28,7 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     corrected
 }
 
-/// The smallest p that the exact sign-flip test of so many pairs can have as the
+/// The smallest p that the exact sign-flip test of `pairs` pairs can have as the
 /// first of a family of `tests` after [`holm`]: `tests * 2 / 2^pairs`, at most 1.
 ///
 /// At most 0.05 takes 6 pairs alone and 9 in a family of 8.

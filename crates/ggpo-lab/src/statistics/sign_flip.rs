@@ -67,7 +67,7 @@ pub fn sampled_sign_flip_p_value(differences: &[f64], draws: u32, seed: u64) -> 
     Some((1.0 + f64::from(count)) / (1.0 + f64::from(draws)))
 }
 
-/// The smallest p that the exact test of so many pairs can give: `2 / 2^pairs`, and
+/// The smallest p that the exact test of `pairs` pairs can give: `2 / 2^pairs`, and
 /// 1 for none.
 pub fn smallest_sign_flip_p(pairs: usize) -> f64 {
     let pairs = i32::try_from(pairs).unwrap_or(i32::MAX);

@@ -9,7 +9,7 @@ use crate::svg::{
     Anchor, LINE, dashes, line, mark, px, series_class, spread, width_of, words, wrap,
 };
 
-/// A curve has at most so many marks.
+/// The most marks that a curve has.
 const MARKS: usize = 24;
 
 /// The inside of a panel.

@@ -46,7 +46,7 @@ impl AttentionMask {
 }
 
 impl Visible {
-    /// So many first keys hold all that the query sees; it is never fewer than
+    /// Number of leading keys that hold all that the query sees; never fewer than
     /// for the query before.
     #[inline(always)]
     pub(super) fn keys_of(&self, query: usize) -> usize {

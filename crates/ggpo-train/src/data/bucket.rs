@@ -65,7 +65,8 @@ pub fn scoring_batches(lengths: &[usize], outputs: usize) -> Vec<Vec<usize>> {
     batches
 }
 
-/// The examples of a task of so many classes in batches for scoring, each with the numbers of its rows.
+/// The examples of a task with this number of classes in batches for scoring, each
+/// with the numbers of its rows.
 pub fn scored_batches(
     examples: &[Example],
     task: &TaskConfig,

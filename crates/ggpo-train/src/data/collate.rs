@@ -69,7 +69,7 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// The ids of a task of so many classes and a model's tokenizer.
+    /// The ids of a task with this number of classes and a model's tokenizer.
     pub fn of(task: &TaskConfig, tokenizer: &Tokenizer, classes: usize) -> Self {
         let decoder = task.kind == TaskKind::TextToText;
         Fill {

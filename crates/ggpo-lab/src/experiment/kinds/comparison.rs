@@ -309,9 +309,10 @@ fn trials(outcome: &Outcome<'_>, task: &TaskEntry) -> Option<Block> {
     let figure = Figure {
         id: format!("{}-{}-trials", outcome.experiment.id, task.id),
         title: format!("{}: expected best validation score over trials", task.title),
-        description: "The mean over all choices of so many of the learning rates of the best \
-                      validation score among them (Dodge and others 2019); higher is better."
-            .to_owned(),
+        description:
+            "The best validation score to expect of this number of trials, drawn from the \
+                      learning rates with replacement (Dodge and others 2019); higher is better."
+                .to_owned(),
         plot: Plot::Curves(CurvePlot {
             panels: vec![CurvePanel {
                 title: String::new(),
