@@ -11,26 +11,14 @@ use super::{Findings, comparison};
 use crate::statistics::mean;
 
 pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
-    let mut findings = Findings {
-        claims: Vec::new(),
-        blocks: Vec::new(),
-    };
-    for task in outcome.experiment.tasks_of(outcome.grid) {
-        let judged = outcome.judge(task);
-        findings
-            .claims
-            .extend(comparison::claims(outcome, task, &judged));
-        findings.blocks.push(comparison::about(task));
-        findings.blocks.push(Block::Figure(losses(outcome, task)));
-        findings.blocks.push(Block::Table(bumps(outcome, task)));
-        findings
-            .blocks
-            .push(Block::Figure(comparison::intervals(outcome, task, &judged)));
-        findings
-            .blocks
-            .push(Block::Table(comparison::table(outcome, task, &judged)));
-    }
-    findings
+    comparison::of_tasks(outcome, |task, judged| {
+        vec![
+            Block::Figure(losses(outcome, task)),
+            Block::Table(bumps(outcome, task)),
+            Block::Figure(comparison::intervals(outcome, task, judged)),
+            Block::Table(comparison::table(outcome, task, judged)),
+        ]
+    })
 }
 
 /// The runs of a method, by their learning rate.

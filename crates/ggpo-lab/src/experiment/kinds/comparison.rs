@@ -13,6 +13,23 @@ use crate::statistics::{expected_best, mean, standard_deviation, t_interval};
 use crate::verdict::Judgement;
 
 pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
+    of_tasks(outcome, |task, judged| {
+        let mut blocks = vec![
+            Block::Figure(intervals(outcome, task, judged)),
+            Block::Table(table(outcome, task, judged)),
+        ];
+        blocks.extend(edges(outcome, task));
+        blocks.extend(trials(outcome, task));
+        blocks
+    })
+}
+
+/// The claims of all tasks, and for each task what it is and the blocks that `show` makes
+/// of it and its verdicts.
+pub(super) fn of_tasks(
+    outcome: &Outcome<'_>,
+    show: impl Fn(&TaskEntry, &[Judged<'_>]) -> Vec<Block>,
+) -> Findings {
     let mut findings = Findings {
         claims: Vec::new(),
         blocks: Vec::new(),
@@ -21,24 +38,13 @@ pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
         let judged = outcome.judge(task);
         findings.claims.extend(claims(outcome, task, &judged));
         findings.blocks.push(about(task));
-        findings
-            .blocks
-            .push(Block::Figure(intervals(outcome, task, &judged)));
-        findings
-            .blocks
-            .push(Block::Table(table(outcome, task, &judged)));
-        findings.blocks.extend(edges(outcome, task));
-        findings.blocks.extend(trials(outcome, task));
+        findings.blocks.extend(show(task, &judged));
     }
     findings
 }
 
 /// The claims of a task with their verdicts.
-pub(super) fn claims(
-    outcome: &Outcome<'_>,
-    task: &TaskEntry,
-    judged: &[Judged<'_>],
-) -> Vec<Finding> {
+fn claims(outcome: &Outcome<'_>, task: &TaskEntry, judged: &[Judged<'_>]) -> Vec<Finding> {
     let experiment = outcome.experiment;
     let claim = |(index, it): (usize, &Judged<'_>)| {
         let references = experiment.references_of(it.method).iter();
@@ -61,7 +67,7 @@ pub(super) fn claims(
     judged.iter().enumerate().map(claim).collect()
 }
 
-pub(super) fn about(task: &TaskEntry) -> Block {
+fn about(task: &TaskEntry) -> Block {
     let text = ggpo_report::Text::default()
         .strong(&task.title)
         .plain(format!(": {}", task.about));

@@ -10,22 +10,12 @@ use super::{Findings, comparison};
 use crate::statistics::{mean, t_interval};
 
 pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
-    let mut findings = Findings {
-        claims: Vec::new(),
-        blocks: Vec::new(),
-    };
-    for task in outcome.experiment.tasks_of(outcome.grid) {
-        let judged = outcome.judge(task);
-        findings
-            .claims
-            .extend(comparison::claims(outcome, task, &judged));
-        findings.blocks.push(comparison::about(task));
-        findings.blocks.push(Block::Figure(curves(outcome, task)));
-        findings
-            .blocks
-            .push(Block::Table(comparison::table(outcome, task, &judged)));
-    }
-    findings
+    comparison::of_tasks(outcome, |task, judged| {
+        vec![
+            Block::Figure(curves(outcome, task)),
+            Block::Table(comparison::table(outcome, task, judged)),
+        ]
+    })
 }
 
 /// The measure over the dose; methods without a dose are lines across.

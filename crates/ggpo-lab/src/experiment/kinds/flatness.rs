@@ -10,29 +10,15 @@ use super::{Findings, comparison};
 use crate::statistics::{mean, rank_correlation};
 
 pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
-    let mut findings = Findings {
-        claims: Vec::new(),
-        blocks: Vec::new(),
-    };
-    for task in outcome.experiment.tasks_of(outcome.grid) {
-        let judged = outcome.judge(task);
-        findings
-            .claims
-            .extend(comparison::claims(outcome, task, &judged));
-        findings.blocks.push(comparison::about(task));
-        findings
-            .blocks
-            .push(Block::Figure(comparison::intervals(outcome, task, &judged)));
-        findings
-            .blocks
-            .push(Block::Table(comparison::table(outcome, task, &judged)));
-        findings.blocks.push(Block::Table(measures(outcome, task)));
-        findings.blocks.push(Block::Figure(gaps(outcome, task)));
-        findings
-            .blocks
-            .push(Block::Table(correlations(outcome, task)));
-    }
-    findings
+    comparison::of_tasks(outcome, |task, judged| {
+        vec![
+            Block::Figure(comparison::intervals(outcome, task, judged)),
+            Block::Table(comparison::table(outcome, task, judged)),
+            Block::Table(measures(outcome, task)),
+            Block::Figure(gaps(outcome, task)),
+            Block::Table(correlations(outcome, task)),
+        ]
+    })
 }
 
 /// Every measure in both spaces.

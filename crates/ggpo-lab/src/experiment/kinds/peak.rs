@@ -12,30 +12,18 @@ use super::{Findings, comparison};
 use crate::statistics::{mean, t_interval};
 
 pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
-    let mut findings = Findings {
-        claims: Vec::new(),
-        blocks: Vec::new(),
-    };
-    for task in outcome.experiment.tasks_of(outcome.grid) {
-        let judged = outcome.judge(task);
-        findings
-            .claims
-            .extend(comparison::claims(outcome, task, &judged));
-        findings.blocks.push(comparison::about(task));
-        findings.blocks.push(Block::Figure(curves(outcome, task)));
-        findings.blocks.push(Block::Table(peaks(outcome, task)));
-        findings
-            .blocks
-            .push(Block::Figure(comparison::intervals(outcome, task, &judged)));
-        findings
-            .blocks
-            .push(Block::Table(comparison::table(outcome, task, &judged)));
-        findings.blocks.push(Block::Details {
-            summary: "Training and test loss at every rank".to_owned(),
-            blocks: vec![Block::Table(ranks(outcome, task))],
-        });
-    }
-    findings
+    comparison::of_tasks(outcome, |task, judged| {
+        vec![
+            Block::Figure(curves(outcome, task)),
+            Block::Table(peaks(outcome, task)),
+            Block::Figure(comparison::intervals(outcome, task, judged)),
+            Block::Table(comparison::table(outcome, task, judged)),
+            Block::Details {
+                summary: "Training and test loss at every rank".to_owned(),
+                blocks: vec![Block::Table(ranks(outcome, task))],
+            },
+        ]
+    })
 }
 
 /// Every combination of rows and wrong labels, with words for it.
