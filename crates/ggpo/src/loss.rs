@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use ggpo_lab::sharpness::{Precision, Space, training_batches};
+use ggpo_lab::sharpness::{Space, training_batches};
 use ggpo_model::batch::Batch;
 use ggpo_train::data::bucket::scored_batches;
 
@@ -24,9 +24,6 @@ pub(crate) struct LossOptions {
     /// Rows that the loss is the mean over: the first of the file
     #[arg(long, value_name = "N", default_value_t = 64)]
     rows: usize,
-    /// Calculate in single precision: half the time and memory, three or four digits
-    #[arg(long)]
-    single: bool,
     /// What everything random comes from
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -57,14 +54,6 @@ impl LossOptions {
             opened,
             batches.into_iter().map(|(_, batch)| batch).collect(),
         ))
-    }
-
-    /// The numbers to calculate with.
-    pub(crate) fn precision(&self) -> Precision {
-        match self.single {
-            true => Precision::Single,
-            false => Precision::Double,
-        }
     }
 }
 

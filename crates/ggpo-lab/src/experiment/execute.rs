@@ -12,9 +12,7 @@ use rayon::ThreadPoolBuilder;
 use super::plan::PlannedRun;
 use super::record::{Flatness, Record, Records};
 use crate::progress::Followed;
-use crate::sharpness::{
-    DensityConfig, NoiseConfig, PowerConfig, Precision, SharpnessConfig, measure_run,
-};
+use crate::sharpness::{DensityConfig, NoiseConfig, PowerConfig, SharpnessConfig, measure_run};
 
 /// How runs are carried out.
 #[derive(Debug, Clone, Copy)]
@@ -158,7 +156,6 @@ fn sharpness_of(folder: &Path) -> Result<Flatness> {
             samples: 4,
             ..NoiseConfig::default()
         },
-        precision: Precision::Single,
         ..SharpnessConfig::default()
     };
     let measured = measure_run(folder, SHARPNESS_ROWS, &config)

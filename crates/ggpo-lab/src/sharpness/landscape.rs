@@ -2,13 +2,13 @@
 
 use ggpo_model::batch::Batch;
 use ggpo_model::{Adapters, Model, Number, Parameters};
+use ggpo_tensor::Scalar;
 use ggpo_tensor::parallel::in_pool;
-use ggpo_tensor::{Dual, Scalar};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Result, setting};
 use super::objective::Objective;
-use super::settings::{Precision, Space};
+use super::settings::Space;
 use super::vector::{Probe, add, norm, normal, sum};
 use super::{Factors, MergedWeights, Subject};
 
@@ -20,8 +20,6 @@ pub struct LandscapeConfig {
     pub seed: u64,
     /// The space.
     pub space: Space,
-    /// The numbers.
-    pub precision: Precision,
     /// The largest step: with 1, every row moves by its own length.
     pub reach: f64,
     /// Curves, each along a direction of its own.
@@ -38,7 +36,6 @@ impl Default for LandscapeConfig {
         LandscapeConfig {
             seed: 0,
             space: Space::Merged,
-            precision: Precision::Double,
             reach: 1.0,
             curves: 3,
             points: 41,
@@ -125,27 +122,14 @@ pub fn landscape(
     config: &LandscapeConfig,
 ) -> Result<Landscape> {
     config.validate()?;
-    in_pool(|| match config.precision {
-        Precision::Single => of_subject(
-            &Subject::<f32>::new(model, parameters, adapters, batches)?,
-            config,
-        ),
-        Precision::Double => of_subject(
-            &Subject::<f64>::new(model, parameters, adapters, batches)?,
-            config,
-        ),
+    in_pool(|| {
+        let subject = Subject::<f64>::new(model, parameters, adapters, batches)?;
+        let targets = subject.targets();
+        match config.space {
+            Space::Merged => landscape_of(&MergedWeights::new(&subject)?, targets, config),
+            Space::Factors => landscape_of(&Factors::new(&subject)?, targets, config),
+        }
     })
-}
-
-fn of_subject<T: Number>(subject: &Subject<'_, T>, config: &LandscapeConfig) -> Result<Landscape>
-where
-    Dual<T>: Number,
-{
-    let targets = subject.targets();
-    match config.space {
-        Space::Merged => landscape_of(&MergedWeights::new(subject)?, targets, config),
-        Space::Factors => landscape_of(&Factors::new(subject)?, targets, config),
-    }
 }
 
 /// The loss `L(w + x d1 + y d2)` around the point w of a function, along directions

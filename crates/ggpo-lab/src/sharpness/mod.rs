@@ -1,6 +1,6 @@
 //! How sharp the loss is around a trained model, by exact products of its Hessian.
 //!
-//! A gradient that the tape calculates on [`Dual`] numbers carries the product of the
+//! A gradient that the tape calculates on [`Dual`](ggpo_tensor::Dual) numbers carries the product of the
 //! Hessian with a direction (forward mode over reverse mode). No difference is taken,
 //! and no matrix of d x d is formed; a product costs a few gradients.
 //!
@@ -46,7 +46,6 @@ mod vector;
 
 use ggpo_model::batch::Batch;
 use ggpo_model::{Adapters, Model, Number, Parameters};
-use ggpo_tensor::Dual;
 use ggpo_tensor::parallel::in_pool;
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +63,7 @@ pub use objective::{Block, Objective, hessian_by_differences, hessian_product_by
 pub use on_tape::{OnTape, TapeFunction};
 pub use power::{Eigenvalue, Extremes, PowerConfig, extremes};
 pub use run::{measure_run, training_batches};
-pub use settings::{Precision, SharpnessConfig, Space};
+pub use settings::{SharpnessConfig, Space};
 pub use subject::Subject;
 pub use trace::{row_weighted_trace, trace};
 
@@ -118,25 +117,13 @@ pub fn measure(
     config: &SharpnessConfig,
 ) -> Result<Sharpness> {
     config.validate()?;
-    in_pool(|| match config.precision {
-        Precision::Single => measure_subject(
-            &Subject::<f32>::new(model, parameters, adapters, batches)?,
-            config,
-        ),
-        Precision::Double => measure_subject(
-            &Subject::<f64>::new(model, parameters, adapters, batches)?,
-            config,
-        ),
+    in_pool(|| {
+        let subject = Subject::<f64>::new(model, parameters, adapters, batches)?;
+        measure_subject(&subject, config)
     })
 }
 
-fn measure_subject<T: Number>(
-    subject: &Subject<'_, T>,
-    config: &SharpnessConfig,
-) -> Result<Sharpness>
-where
-    Dual<T>: Number,
-{
+fn measure_subject(subject: &Subject<'_, f64>, config: &SharpnessConfig) -> Result<Sharpness> {
     let loss = finite("the loss", subject.loss())?;
     let asked = |space| config.space.is_none_or(|only| only == space);
     let weights = match asked(Space::Merged) {

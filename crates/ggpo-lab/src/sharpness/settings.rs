@@ -8,25 +8,11 @@ use super::lanczos::DensityConfig;
 use super::noise::NoiseConfig;
 use super::power::PowerConfig;
 
-/// The numbers that are calculated with.
-///
-/// Products of the Hessian are exact up to rounding in either. Measures in single
-/// precision agree with those in double precision to three digits or more (tested on a
-/// tiny encoder), which is what eigenvalues and traces need; it takes about half the
-/// memory and time. Either way a model is held once in these
-/// numbers and once in dual ones: 24 or 12 bytes for every parameter, and 8 or 4 for
-/// every number of the space in every step of Lanczos.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// `f64`: for models of some million parameters.
-    #[default]
-    Double,
-    /// `f32`: for larger ones.
-    Single,
-}
-
 /// Settings of [`measure`](super::measure).
+///
+/// All is calculated in double precision. A model is held once in `f64` and once in
+/// dual numbers, 24 bytes for every parameter, beside 8 for every number of the space
+/// in every step of Lanczos.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SharpnessConfig {
@@ -34,8 +20,6 @@ pub struct SharpnessConfig {
     pub seed: u64,
     /// The space; without it, all that there are.
     pub space: Option<Space>,
-    /// The numbers.
-    pub precision: Precision,
     /// Radius of the ball of the ascent.
     pub rho: f64,
     /// The power iteration.
@@ -53,7 +37,6 @@ impl Default for SharpnessConfig {
         SharpnessConfig {
             seed: 0,
             space: None,
-            precision: Precision::Double,
             rho: 0.05,
             power: PowerConfig::default(),
             trace_samples: 32,

@@ -52,7 +52,6 @@ impl LandscapeCommand {
         let config = LandscapeConfig {
             seed: self.loss.seed,
             space: self.space,
-            precision: self.loss.precision(),
             reach: self.reach,
             curves: self.curves,
             points: self.points,

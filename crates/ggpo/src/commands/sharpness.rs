@@ -50,7 +50,6 @@ impl SharpnessCommand {
         let mut config = SharpnessConfig {
             seed: self.loss.seed,
             space: self.space,
-            precision: self.loss.precision(),
             rho: self.rho,
             trace_samples: self.samples,
             ..SharpnessConfig::default()

@@ -44,7 +44,7 @@ fn sharpness_of_a_run_in_both_spaces() {
     assert_eq!(found["factors"]["dimension"], 4 * 64);
     assert_eq!(found["noise"]["sigma"], 0.03);
     let other = json(&measure(&[
-        "--json", "--sigma", "0.3", "--data", "test.tsv", "--single",
+        "--json", "--sigma", "0.3", "--data", "test.tsv",
     ]));
     assert_eq!(other["noise"]["sigma"], 0.3);
     assert_ne!(found["loss"], other["loss"]);
