@@ -36,14 +36,14 @@ pub struct Record {
     pub seconds: f64,
     /// Step at which the loss was no longer a number, if that happened.
     pub diverged_at: Option<u32>,
-    /// Test scores after the last step.
-    pub test: Scores,
+    /// Test scores after the last step; none of a run that chooses a learning rate.
+    pub test: Option<Scores>,
     /// Validation scores after the last step.
     pub validation: Scores,
     /// Training scores after the last step, with the labels as trained on.
     pub train: Scores,
     /// Steps after which the validation scores were best, and the test scores there.
-    pub best: (u32, Scores),
+    pub best: (u32, Option<Scores>),
     /// The highest bump of the smoothed training loss.
     pub bump: Bump,
     /// Training loss, averaged over as many pieces of equal length.
@@ -113,9 +113,6 @@ const PIECES: usize = 100;
 
 impl Record {
     /// The record of a finished run.
-    ///
-    /// # Panics
-    /// If the run had no test split: experiments without one are refused.
     pub(super) fn new(
         planned: &PlannedRun,
         result: RunResult,
@@ -151,8 +148,8 @@ impl Record {
             gradient_share: mean_of(share),
             row_std: mean_of(row_std),
             trained: result.trained_parameters,
-            best: (result.best_step, result.test.expect("a test split")),
-            test: result.last_test.expect("a test split"),
+            best: (result.best_step, result.test),
+            test: result.last_test,
             sharpness,
         }
     }
