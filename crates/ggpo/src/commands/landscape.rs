@@ -73,7 +73,10 @@ impl LandscapeCommand {
         let text = serde_json::to_string_pretty(&found)?;
         let (curves, surface) = (found.curves_csv(), found.surface_csv());
         let drawn = figures(&found);
-        let drawn: Vec<_> = drawn.iter().map(|it| (it.file_name(), it.to_svg())).collect();
+        let drawn: Vec<_> = drawn
+            .iter()
+            .map(|it| (it.file_name(), it.to_svg()))
+            .collect();
         let mut files = vec![
             ("landscape.json", text.as_bytes()),
             ("curves.csv", curves.as_bytes()),
