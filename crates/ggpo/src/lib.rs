@@ -5,7 +5,8 @@ mod commands;
 pub mod fetch;
 mod loss;
 mod options;
-mod output;
+pub mod output;
+pub mod signals;
 mod source;
 
 use std::process::ExitCode;
@@ -71,13 +72,40 @@ enum Command {
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     ggpo_tensor::memory::keep_freed_memory();
-    match execute(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+    signals::survive_limits();
+    match parse::<Arguments>() {
+        Ok(arguments) => output::conclude(execute(arguments.command)),
+        Err(code) => code,
     }
+}
+
+/// Reads the command line, or ends: with help where that is asked for, with 2 and one
+/// line where the usage is wrong.
+///
+/// # Errors
+/// The exit code.
+pub fn parse<A: Parser>() -> Result<A, ExitCode> {
+    const USAGE: u8 = 2;
+    // Descriptions of runs, results and messages are text, so paths must be, too.
+    let strange = std::env::args_os().find(|argument| argument.to_str().is_none());
+    if let Some(argument) = strange {
+        let found = argument.to_string_lossy();
+        note!("error: expected arguments in UTF-8, found other bytes in {found:?}");
+        return Err(USAGE.into());
+    }
+    let error = match A::try_parse() {
+        Ok(arguments) => return Ok(arguments),
+        Err(error) => error,
+    };
+    if !error.use_stderr() {
+        output::keep(error.print());
+        return Err(output::conclude(Ok(())));
+    }
+    let text = error.render().to_string();
+    let end = ["\n\nUsage:", "\n\nFor more information"].map(|rest| text.find(rest));
+    let end = end.into_iter().flatten().min().unwrap_or(text.len());
+    note!("{}; --help shows what is accepted", &text[..end]);
+    Err(USAGE.into())
 }
 
 fn execute(command: Command) -> anyhow::Result<()> {

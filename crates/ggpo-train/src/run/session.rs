@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ggpo_files::write_atomically;
+use ggpo_files::{FolderLock, create_folder, remove_left_over, write_atomically};
 use ggpo_lora::NoiseStatistics;
 use ggpo_lora::peft::{PeftAdapter, Wrapped};
 use ggpo_model::base::{Base, write_model_folder};
@@ -13,14 +13,15 @@ use ggpo_tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::config::RunConfig;
+use super::inputs::{Input, refuse_changes};
 use super::records::Records;
 use super::task::{Corpora, Task};
-use super::{Keep, LABELS, RESULT, RunResult, claim_folder};
+use super::{Keep, LABELS, RESULT, RunResult, claim_folder, state};
 use crate::evaluation::evaluate;
 use crate::method::Trainable;
 use crate::metrics::Scores;
 use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerState};
-use crate::{Error, Result, checkpoint};
+use crate::{Error, Result, checkpoint, interrupt};
 
 /// Name of the checkpoint in a run's folder.
 pub const CHECKPOINT: &str = "checkpoint.bin";
@@ -39,6 +40,8 @@ struct Best {
 struct Checkpoint {
     /// The description, so that another run's checkpoint is refused.
     config: String,
+    /// What the run reads, so that changed inputs are refused.
+    inputs: Vec<Input>,
     trainer: TrainerState<f32>,
     best: Option<Best>,
     history: History,
@@ -65,20 +68,37 @@ pub(super) struct Session<'a> {
     history: History,
     records: Records,
     keep: Keep,
+    /// Keeps others out of the folder.
+    _lock: FolderLock,
 }
 
 impl<'a> Session<'a> {
-    /// Opens the inputs, then the folder, which is not touched before every
-    /// input is found right; continues from the checkpoint if there is one.
+    /// Opens the inputs, then the folder, which is not made before every input is
+    /// found right; continues from the checkpoint if there is one.
     pub(super) fn open(
         config: &'a RunConfig,
         corpora: &Corpora,
         folder: &'a Path,
         keep: Keep,
     ) -> Result<Self> {
+        // Whoever works in the folder already is found before the inputs are read.
+        let lock = match folder.is_dir() {
+            true => Some(lock(folder)?),
+            false => None,
+        };
         let task = Task::open(config, corpora)?;
         let mut trainer = new_trainer(config, &task)?;
-        let saved = read_checkpoint(config, folder)?;
+        let lock = match lock {
+            Some(lock) => lock,
+            None => {
+                create_folder(folder).map_err(|source| Error::io(folder, source))?;
+                self::lock(folder)?
+            }
+        };
+        // Another process may have begun, and even ended, meanwhile.
+        state(config, folder)?;
+        remove_left_over(folder);
+        let saved = read_checkpoint(config, &task, folder)?;
         let (mut best, mut history, mut metrics_bytes) = (None, History::default(), 0);
         if let Some(saved) = saved {
             trainer.restore(saved.trainer)?;
@@ -96,6 +116,7 @@ impl<'a> Session<'a> {
             best,
             history,
             keep,
+            _lock: lock,
         })
     }
 
@@ -114,6 +135,10 @@ impl<'a> Session<'a> {
         let mut batches = Vec::new();
         while self.trainer.steps_done() < total {
             let step = self.trainer.steps_done();
+            if interrupt::requested().is_some() {
+                self.save_checkpoint()?;
+                interrupt::refuse_to_go_on(step, self.folder)?;
+            }
             if step / per_epoch != epoch {
                 epoch = step / per_epoch;
                 batches = self.task.epoch(self.config, epoch);
@@ -192,6 +217,7 @@ impl<'a> Session<'a> {
     fn save_checkpoint(&mut self) -> Result<()> {
         let saved = Checkpoint {
             config: self.config.to_toml(),
+            inputs: self.task.inputs().to_vec(),
             trainer: self.trainer.state(),
             best: self.best.clone(),
             history: self.history.clone(),
@@ -234,7 +260,11 @@ impl<'a> Session<'a> {
         };
         match self.keep {
             Keep::Weights => self.save_weights()?,
-            Keep::Records => remove_if_there(&self.folder.join(CHECKPOINT))?,
+            Keep::Records => {
+                let path = self.folder.join(CHECKPOINT);
+                remove_if_there(&path)?;
+                remove_if_there(&checkpoint::previous(&path))?;
+            }
         }
         self.records.sync()?;
         let path = self.folder.join(RESULT);
@@ -333,18 +363,48 @@ pub fn summarize_checkpoint(path: &Path) -> Result<CheckpointSummary> {
     })
 }
 
-/// The checkpoint in a run's folder, if there is one.
-fn read_checkpoint(config: &RunConfig, folder: &Path) -> Result<Option<Checkpoint>> {
+fn lock(folder: &Path) -> Result<FolderLock> {
+    FolderLock::take(folder).map_err(|source| Error::io(folder, source))
+}
+
+/// The newest checkpoint in a run's folder that can be used, if there is one.
+fn read_checkpoint(config: &RunConfig, task: &Task, folder: &Path) -> Result<Option<Checkpoint>> {
     let path = folder.join(CHECKPOINT);
-    if !path.exists() {
+    let newest = checkpoint::read_newest::<Checkpoint>(&path, CHECKPOINT_KIND)?;
+    let Some((saved, damaged)) = newest else {
         return Ok(None);
+    };
+    if let Some(problem) = damaged {
+        let steps = saved.trainer.steps_done();
+        ggpo_files::sentence::note(&format!(
+            "warning: {problem}; the one before it is of step {steps} and is used instead"
+        ));
     }
-    let saved: Checkpoint = checkpoint::read(&path, CHECKPOINT_KIND)?;
     if RunConfig::parse(&saved.config).as_ref() != Ok(config) {
         let problem = "expected a checkpoint of this run, found another run's";
         return Err(Error::file(path, problem));
     }
+    refuse_changes(&saved.inputs, task.inputs())?;
+    if !saved.is_consistent() {
+        let problem = "expected a course of as many steps as were done, found another";
+        return Err(Error::file(path, problem));
+    }
     Ok(Some(saved))
+}
+
+impl Checkpoint {
+    /// Whether its parts are of one moment.
+    fn is_consistent(&self) -> bool {
+        let steps = self.trainer.steps_done();
+        let evaluated = self.history.evaluations.iter().map(|(step, _)| *step);
+        self.history.losses.len() == steps as usize
+            && self
+                .best
+                .iter()
+                .map(|best| best.step)
+                .chain(evaluated)
+                .all(|step| step <= steps)
+    }
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use ggpo_files::write_atomically;
+use ggpo_files::{check_target, write_atomically};
 use ggpo_lab::progress;
 use ggpo_lab::statistics::{Interval, wilson_interval};
 use ggpo_model::batch::Batch;
@@ -20,6 +20,7 @@ use serde_json::{Map, json};
 use crate::options::FormOptions;
 use crate::output::print_json;
 use crate::source::{Opened, Source};
+use crate::{note, say};
 
 /// Arguments of `ggpo eval`.
 #[derive(Args)]
@@ -59,11 +60,14 @@ pub(crate) struct Eval {
 
 impl Eval {
     pub(crate) fn execute(&self) -> Result<()> {
+        if let Some(path) = &self.answers {
+            check_target(path).map_err(|cause| Error::io(path, cause))?;
+        }
         let opened = self.source.open()?;
         let task = opened.task(&self.form, &self.data)?;
         let dataset = opened.dataset(&task, &self.data)?;
         if !self.json {
-            eprintln!("{}", dataset.notes);
+            note!("{}", dataset.notes);
         }
         let exact = self
             .exact_match
@@ -78,6 +82,10 @@ impl Eval {
         );
         let batches: Vec<Batch> = batches.into_iter().map(|(_, batch)| batch).collect();
         let scores = evaluate(&model.model, &model.parameters, &model.adapters, &batches);
+        if !scores.loss.is_finite() {
+            let problem = format!("expected a finite loss, found {}", scores.loss);
+            return Err(Error::file(&self.data, problem).into());
+        }
         if self.json {
             let mut fields = Map::from_iter([
                 ("data".to_owned(), json!(self.data)),
@@ -97,9 +105,9 @@ impl Eval {
             return print_json(&fields);
         }
         if let Some(exact) = exact {
-            println!("{exact}");
+            say!("{exact}");
         }
-        println!("{scores}");
+        say!("{scores}");
         Ok(())
     }
 
@@ -111,7 +119,7 @@ impl Eval {
         dataset: &Dataset,
     ) -> Result<ExactMatch> {
         let prompts = dataset.prompts(task, &opened.assembled.tokenizer)?;
-        let total = (prompts.len() * self.max_new_tokens) as u64;
+        let total = prompts.len().saturating_mul(self.max_new_tokens) as u64;
         let bar = progress::bar(total, "writing", "tokens at most");
         let written = write_answers(&opened.assembled, &prompts, self.max_new_tokens, || {
             bar.inc(1)

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ggpo_lab::progress;
+use ggpo_train::Error;
 use ggpo_train::run::{
     Corpora, DESCRIPTION, Description, FolderState, Keep, RunConfig, RunResult, Task, read_result,
     run_on, state,
@@ -14,6 +15,8 @@ use serde_json::json;
 
 use crate::options::RunOptions;
 use crate::output::print_json;
+use crate::signals;
+use crate::{note, say};
 
 /// Arguments of `ggpo train`.
 #[derive(Args)]
@@ -42,6 +45,7 @@ pub(crate) struct Train {
 
 impl Train {
     pub(crate) fn execute(&self) -> Result<()> {
+        signals::stop_runs();
         let corpora = Corpora::default();
         let config = self.describe()?.complete(&corpora)?;
         match (state(&config, &self.out)?, self.resume) {
@@ -54,7 +58,7 @@ impl Train {
                 self.out.display()
             ),
             (FolderState::Finished, _) if !self.json => {
-                println!("{}: this run is finished", self.out.display());
+                say!("{}: this run is finished", self.out.display());
             }
             _ => {}
         }
@@ -80,7 +84,7 @@ impl Train {
             return Ok(result);
         }
         for (split, notes) in Task::open(config, corpora)?.notes() {
-            eprintln!("{split}: {notes}");
+            note!("{split}: {notes}");
         }
         let bar = progress::bar(config.training.steps.into(), "training", "steps");
         let (begin, mut tokens) = (Instant::now(), 0);
@@ -91,6 +95,13 @@ impl Train {
             bar.set_message(format!("loss {:.4}, {rate:.0} tokens/s", report.loss));
         });
         bar.finish_and_clear();
+        if let Err(error @ Error::Interrupted { .. }) = result {
+            note!(
+                "go on with: ggpo train --out {} --resume",
+                self.out.display()
+            );
+            return Err(error.into());
+        }
         result.context("the run has stopped")
     }
 
@@ -112,14 +123,14 @@ impl Train {
                 "diverged_at": result.diverged_at,
             }))?;
         } else {
-            println!("trained numbers: {}", result.trained_parameters);
-            println!("model in memory: {:.1} MB", result.model_bytes as f64 / 1e6);
-            println!("best after step {}", result.best_step);
-            println!("validation: {}", result.validation);
+            say!("trained numbers: {}", result.trained_parameters);
+            say!("model in memory: {:.1} MB", result.model_bytes as f64 / 1e6);
+            say!("best after step {}", result.best_step);
+            say!("validation: {}", result.validation);
             if let Some(test) = &result.test {
-                println!("test: {test}");
+                say!("test: {test}");
             }
-            println!("written: {}", trained.display());
+            say!("written: {}", trained.display());
         }
         if let Some(what) = &result.diverged {
             bail!("{what}; {} holds the best state before", trained.display());
