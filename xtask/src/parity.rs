@@ -30,18 +30,18 @@ pub(crate) fn compare(arguments: &Arguments) -> Result<bool> {
     };
     let report = check_folder(&arguments.folder, precision)?;
     for error in &report.errors {
-        eprintln!("error: {error}");
+        ggpo::note!("error: {error}");
     }
     if arguments.json {
         for row in &report.rows {
-            println!("{}", serde_json::to_string(row).context("a row as JSON")?);
+            ggpo::say!("{}", serde_json::to_string(row).context("a row as JSON")?);
         }
         for note in &report.notes {
-            eprintln!("{}: {}", note.family, note.text);
+            ggpo::note!("{}: {}", note.family, note.text);
         }
-        eprintln!("{}", report.summary());
+        ggpo::note!("{}", report.summary());
     } else {
-        print!("{report}");
+        ggpo::say_part!("{report}");
     }
     Ok(report.agrees())
 }

@@ -11,6 +11,8 @@ use flate2::write::GzEncoder;
 use ggpo_files::write_atomically;
 use sha2::{Digest, Sha256};
 
+use ggpo::say;
+
 use crate::python::interpreter;
 
 /// Arguments of `cargo xtask release`.
@@ -37,7 +39,7 @@ pub(crate) fn release(arguments: &Arguments) -> Result<()> {
         let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         sums += &format!("{sum}  {name}\n");
-        println!("{}: {:.1} MB", file.display(), bytes.len() as f64 / 1e6);
+        say!("{}: {:.1} MB", file.display(), bytes.len() as f64 / 1e6);
     }
     let path = out.join("SHA256SUMS");
     write_atomically(&path, sums.as_bytes()).with_context(|| path.display().to_string())?;
@@ -107,7 +109,7 @@ fn check_wheel(wheel: &Path) -> Result<()> {
         version.trim() == expected,
         "the installed program: expected the version {expected}, found {version:?}"
     );
-    println!("installed from the wheel: {expected}");
+    say!("installed from the wheel: {expected}");
     Ok(())
 }
 

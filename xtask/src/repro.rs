@@ -140,10 +140,10 @@ fn read(folder: &Path, names: &[String]) -> Result<Vec<Experiment>> {
 /// The verdicts on the method that the project is about, and where the report is.
 fn say(findings: &[Finding], out: &Path) {
     for finding in findings.iter().filter(|finding| finding.is_headline) {
-        println!("{}: {}", finding.claim, finding.judgement.verdict);
+        ggpo::say!("{}: {}", finding.claim, finding.judgement.verdict);
     }
-    println!("report: {}", out.join("report.html").display());
-    println!("        {}", out.join("report.md").display());
+    ggpo::say!("report: {}", out.join("report.html").display());
+    ggpo::say!("        {}", out.join("report.md").display());
 }
 
 /// `I/N` with 1 <= I <= N.

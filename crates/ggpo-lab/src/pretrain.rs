@@ -17,8 +17,9 @@ use ggpo_train::evaluation::evaluate;
 use ggpo_train::method::{AdapterKind, MethodConfig, Trainable};
 use ggpo_train::ranks::Alone;
 use ggpo_train::trainer::{Trainer, TrainerConfig, TrainerState};
-use ggpo_train::{Error, Result, checkpoint};
+use ggpo_train::{Error, Result, checkpoint, interrupt};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::progress;
 
@@ -76,8 +77,7 @@ impl PretrainConfig {
     /// # Errors
     /// If it cannot be read, or a field is missing, unknown or out of range.
     pub fn read(path: &Path) -> Result<Self> {
-        let config: PretrainConfig =
-            toml::from_str(&read(path)?).map_err(|error| Error::file(path, error.to_string()))?;
+        let config: PretrainConfig = read_toml(path)?;
         for settings in [&config.encoder, &config.decoder] {
             settings.training.validate()?;
             if !(0.0..=1.0).contains(&settings.masked) {
@@ -115,9 +115,7 @@ struct Work {
 
 /// The texts of one split of the corpus, in the order of the manifest.
 fn read_split(manifest: &Path, split: &str) -> Result<Vec<String>> {
-    let text = read(manifest)?;
-    let works: Manifest =
-        toml::from_str(&text).map_err(|error| Error::file(manifest, error.to_string()))?;
+    let works: Manifest = read_toml(manifest)?;
     let folder = manifest.parent().unwrap_or(Path::new("."));
     let of_split = works.work.iter().filter(|work| work.split == split);
     let texts: Vec<String> = of_split
@@ -131,7 +129,15 @@ fn read_split(manifest: &Path, split: &str) -> Result<Vec<String>> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|source| Error::io(path, source))
+    ggpo_files::read_text(path, ggpo_files::read::ANY).map_err(|source| Error::io(path, source))
+}
+
+fn read_toml<V: DeserializeOwned>(path: &Path) -> Result<V> {
+    let text = read(path)?;
+    toml::from_str(&text).map_err(|error| {
+        let problem = ggpo_files::toml_problem(&text, error.message(), error.span());
+        Error::file(path, problem)
+    })
 }
 
 /// Which of the two models to make.
@@ -175,10 +181,10 @@ pub fn pretrain(config: &PretrainConfig, which: Which, work: &Path) -> Result<f6
         ..MethodConfig::default()
     };
     let mut trainer = Trainer::new(trainable, &method, settings.training.clone(), config.seed)?;
-    std::fs::create_dir_all(work).map_err(|source| Error::io(work, source))?;
+    ggpo_files::create_folder(work).map_err(|source| Error::io(work, source))?;
     let saved = work.join(format!("{name}.bin"));
-    if saved.exists() {
-        let state: TrainerState<f32> = checkpoint::read(&saved, CHECKPOINT_KIND)?;
+    let newest = checkpoint::read_newest::<TrainerState<f32>>(&saved, CHECKPOINT_KIND)?;
+    if let Some((state, _)) = newest {
         trainer.restore(state)?;
     }
     train(&mut trainer, &corpus, settings, name, &saved)?;
@@ -192,7 +198,7 @@ pub fn pretrain(config: &PretrainConfig, which: Which, work: &Path) -> Result<f6
     );
 
     let folder = config.models.join(name);
-    std::fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
+    ggpo_files::create_folder(&folder).map_err(|source| Error::io(&folder, source))?;
     let write = |file: &str, bytes: &[u8]| {
         let path = folder.join(file);
         write_atomically(&path, bytes).map_err(|source| Error::io(path, source))
@@ -221,6 +227,10 @@ fn train(
             order = corpus.order(step / per_epoch);
         }
         let batch = corpus.batch(&order[(step % per_epoch) as usize], step);
+        if interrupt::requested().is_some() {
+            checkpoint::write(saved, CHECKPOINT_KIND, &trainer.state())?;
+            interrupt::refuse_to_go_on(step, saved)?;
+        }
         let report = trainer.step(&[batch])?;
         bar.set_position(u64::from(step) + 1);
         bar.set_message(format!("loss {:.3}", report.loss));
@@ -285,15 +295,16 @@ impl<'a> Corpus<'a> {
         train: &[String],
     ) -> Result<Self> {
         let validation = read_split(&config.manifest, "pretrain-validation")?;
-        let cut = |texts: &[String]| -> Vec<Vec<usize>> {
-            let sequences = texts.iter().flat_map(|text| {
-                let ids = tokenizer.encode(text);
-                match which {
+        let cut = |texts: &[String]| -> Result<Vec<Vec<usize>>> {
+            let mut sequences = Vec::new();
+            for text in texts {
+                let ids = tokenizer.encode(text)?;
+                sequences.extend(match which {
                     Which::Decoder => text::blocks(&ids, settings.length),
                     Which::Encoder => frame(&ids, settings.length, tokenizer),
-                }
-            });
-            sequences.collect()
+                });
+            }
+            Ok(sequences)
         };
         Ok(Corpus {
             which,
@@ -301,8 +312,8 @@ impl<'a> Corpus<'a> {
             batch_size: settings.batch_size,
             masked: settings.masked,
             tokenizer,
-            train: cut(train),
-            validation: cut(&validation),
+            train: cut(train)?,
+            validation: cut(&validation)?,
         })
     }
 

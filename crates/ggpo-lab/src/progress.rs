@@ -36,7 +36,7 @@ impl Followed {
     /// Work called `label` of `total` pieces called `unit`, which begins now, as
     /// `headline` says.
     pub fn begin(headline: &str, label: &str, total: u64, unit: &str) -> Self {
-        eprintln!("{headline}");
+        ggpo_files::sentence::note(&format!("{headline}"));
         Followed {
             bar: bar(total, label, unit),
             label: label.to_owned(),
@@ -56,7 +56,7 @@ impl Followed {
         if !stderr().is_terminal() && self.said.elapsed() >= BETWEEN_LINES {
             self.said = Instant::now();
             let (label, gone) = (&self.label, minutes(self.gone().as_secs_f64()));
-            eprintln!("{label}: {}, {gone} gone", detail());
+            ggpo_files::sentence::note(&format!("{label}: {}, {gone} gone", detail()));
         }
     }
 }

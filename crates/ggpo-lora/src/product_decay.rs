@@ -85,4 +85,8 @@ impl<T: Scalar> Regulator<T> for ProductDecayConfig {
     fn restore(&mut self, state: State) -> Result<(), LoraError> {
         state.finish()
     }
+
+    fn fits(&self, _: &Adapters<T>) -> bool {
+        true
+    }
 }

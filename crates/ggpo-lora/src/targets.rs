@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -106,12 +106,62 @@ pub(crate) fn ends_with(name: &str, entry: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
+/// Most bytes that a regular expression may take once it is compiled.
+const LARGEST: usize = 1 << 20;
+
 /// A regular expression for a whole name: `prefix`, then `pattern`.
 pub(crate) fn whole_name(prefix: &str, pattern: &str) -> Result<Regex, LoraError> {
-    Regex::new(&format!(r"\A{prefix}(?:{pattern})\z")).map_err(|error| LoraError::Pattern {
-        pattern: pattern.to_owned(),
-        reason: error.to_string(),
+    let whole = format!(r"\A{prefix}(?:{pattern})\z");
+    let built = RegexBuilder::new(&whole).size_limit(LARGEST).build();
+    built.map_err(|error| {
+        // The lines before the last show the place.
+        let text = error.to_string();
+        let last = text.lines().last().unwrap_or_default().trim();
+        LoraError::Pattern {
+            pattern: pattern.to_owned(),
+            reason: last.trim_start_matches("error: ").to_owned(),
+        }
     })
+}
+
+/// A pattern for a name, or for the end of one from a "." on.
+pub(crate) enum EndPattern<'a> {
+    /// Letters, where "." is any of them: nearly all patterns are names.
+    Plain(&'a str),
+    /// Anything else.
+    Regex(Box<Regex>),
+}
+
+impl<'a> EndPattern<'a> {
+    pub(crate) fn new(pattern: &'a str) -> Result<Self, LoraError> {
+        if Self::is_plain(pattern) {
+            return Ok(EndPattern::Plain(pattern));
+        }
+        let regex = whole_name(r"(?:.*\.)?", pattern)?;
+        Ok(EndPattern::Regex(Box::new(regex)))
+    }
+
+    /// Whether a pattern takes no compiling.
+    pub(crate) fn is_plain(pattern: &str) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        pattern.bytes().all(plain)
+    }
+
+    pub(crate) fn matches(&self, name: &str) -> bool {
+        let pattern = match self {
+            EndPattern::Regex(regex) => return regex.is_match(name),
+            EndPattern::Plain(pattern) => pattern,
+        };
+        let mut name = name.chars().rev();
+        for letter in pattern.chars().rev() {
+            match name.next() {
+                Some(found) if found == letter || letter == '.' && found != '\n' => {}
+                _ => return false,
+            }
+        }
+        let before = name.next();
+        before.is_none_or(|before| before == '.' && !name.any(|rest| rest == '\n'))
+    }
 }
 
 fn describe(available: &[&str]) -> String {
@@ -132,5 +182,36 @@ impl fmt::Display for Targets {
             Targets::Names(names) => write!(f, "[{}]", names.join(", ")),
             Targets::Pattern(pattern) => write!(f, "`{pattern}`"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Compiled or not, a pattern means the same.
+        #[test]
+        fn plain_patterns_match_as_regular_expressions(
+            pattern in "[ab._-]{0,6}",
+            name in "[ab._\\-\n]{0,8}",
+        ) {
+            prop_assert!(EndPattern::is_plain(&pattern));
+            let regex = whole_name(r"(?:.*\.)?", &pattern).unwrap();
+            let plain = EndPattern::new(&pattern).unwrap().matches(&name);
+            prop_assert_eq!(plain, regex.is_match(&name));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_pattern_is_one_line() {
+        let error = whole_name("", "a(((").unwrap_err().to_string();
+        assert!(
+            error.contains("unclosed group") && !error.contains('\n'),
+            "{error}"
+        );
+        assert!(whole_name("", "(?:a{1000}){1000}").is_err());
     }
 }

@@ -11,7 +11,7 @@ use crate::base::{self, Base};
 use crate::model::{Adapters, ConfigJson, Head, InitialValue, Model};
 use crate::parameters::Parameters;
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
+use crate::{Error, Result, fit};
 
 /// A model that is ready to be used.
 pub struct Assembled {
@@ -34,21 +34,39 @@ impl Assembled {
     /// If a file cannot be read, or the adapter is of another model.
     pub fn open(base: &Path, adapter: Option<&Path>) -> Result<Self> {
         let Some(folder) = adapter else {
-            return Self::without_adapter(base, None);
+            let (assembled, missing) = Self::without_adapter(base, None)?;
+            refuse_missing(base, &missing)?;
+            assembled.check(base)?;
+            return Ok(assembled);
         };
         let adapter = PeftAdapter::<f32>::read(folder)?;
-        let head = head_of(&adapter);
-        let mut assembled = Self::without_adapter(base, head)?;
-        assembled.put_on(folder, adapter)?;
+        let path = folder.join("adapter_model.safetensors");
+        let head = head_of(&adapter).map_err(|problem| Error::file(&path, problem))?;
+        let (mut assembled, mut missing) = Self::without_adapter(base, head)?;
+        missing.retain(|name| !adapter.saved_modules.contains_key(name));
+        refuse_missing(&path, &missing)?;
+        assembled.put_on(&path, adapter)?;
+        assembled.check(base)?;
         Ok(assembled)
     }
 
-    fn without_adapter(base: &Path, head: Option<Head>) -> Result<Self> {
+    /// Checks that all parts belong together, after any of them has changed; `base` is
+    /// what an error names.
+    ///
+    /// # Errors
+    /// As [`fit::check`].
+    pub fn check(&self, base: &Path) -> Result<()> {
+        fit::check(&self.model, &self.tokenizer, &self.labels, base)
+    }
+
+    /// The base, and the names of the parameters that it lacks.
+    fn without_adapter(base: &Path, head: Option<Head>) -> Result<(Self, Vec<String>)> {
         let Base {
             model,
             mut parameters,
             missing,
         } = Base::open(base, head)?;
+        let lacking = missing.iter().map(|spec| spec.name.clone()).collect();
         // What the adapter brings replaces these.
         for spec in missing {
             let count = spec.shape.iter().product();
@@ -73,31 +91,33 @@ impl Assembled {
             }
             Head::Value | Head::Tokens => Vec::new(),
         };
-        Ok(Assembled {
+        let assembled = Assembled {
             tokenizer: base::tokenizer(base)?,
             model,
             parameters,
             adapters: Adapters::new(),
             labels,
-        })
+        };
+        Ok((assembled, lacking))
     }
 
     /// Puts an adapter on, if it is one of this model.
-    fn put_on(&mut self, folder: &Path, adapter: PeftAdapter<f32>) -> Result<()> {
-        let path = folder.join("adapter_model.safetensors");
+    fn put_on(&mut self, path: &Path, adapter: PeftAdapter<f32>) -> Result<()> {
         for (module, adapter) in &adapter.adapters {
             let name = format!("{module}.weight");
             let matrix = self
                 .parameters
                 .get(&name)
                 .filter(|tensor| tensor.ndim() == 2);
-            let is_layer = matrix.is_some() || self.parameters.quantized.contains_key(&name);
+            let is_there = matrix.is_some() || self.parameters.quantized.contains_key(&name);
+            // Of a table of embeddings no pass would ask for an adapter.
+            let is_layer = is_there && self.model.takes_adapter(module);
             if !is_layer {
                 let problem = format!(
-                    "expected adapters of the base model's layers, found one of {module}, which \
-                     it does not have; is it an adapter of another model?"
+                    "expected adapters of the base model's linear layers, found one of {module}, \
+                     which is none of them; is it an adapter of another model?"
                 );
-                return Err(Error::file(&path, problem));
+                return Err(Error::file(path, problem));
             }
             let expected = self.parameters.weight(&name).dim();
             let found = adapter.dim();
@@ -107,12 +127,12 @@ impl Assembled {
                      is it an adapter of another model?",
                     expected.0, expected.1, found.0, found.1
                 );
-                return Err(Error::file(&path, problem));
+                return Err(Error::file(path, problem));
             }
         }
         let weight = |module: &str| self.parameters.weight(&format!("{module}.weight"));
         let adapter = adapter.on_bases(weight)?;
-        self.replace(&path, adapter.saved_modules)?;
+        self.replace(path, adapter.saved_modules)?;
         self.adapters = adapter.adapters;
         Ok(())
     }
@@ -174,19 +194,34 @@ const END_TOKENS: [&str; 6] = [
 ];
 
 /// The head that an adapter was trained with; none if it is the model's own.
-fn head_of(adapter: &PeftAdapter<f32>) -> Option<Head> {
+fn head_of(adapter: &PeftAdapter<f32>) -> std::result::Result<Option<Head>, String> {
     let PeftConfig { task_type, .. } = &adapter.config;
-    match task_type.as_deref() {
-        Some("CAUSAL_LM" | "SEQ_2_SEQ_LM") => Some(Head::Tokens),
-        _ => {
-            let saved = &adapter.saved_modules;
-            let outputs = ["classifier.weight", "score.weight"]
-                .into_iter()
-                .find_map(|name| Some(saved.get(name)?.shape()[0]));
-            outputs.map(|outputs| match outputs {
-                1 => Head::Value,
-                classes => Head::Classes(classes),
-            })
+    if let Some("CAUSAL_LM" | "SEQ_2_SEQ_LM") = task_type.as_deref() {
+        return Ok(Some(Head::Tokens));
+    }
+    let head = ["classifier.weight", "score.weight"].into_iter();
+    let mut head = head.filter_map(|name| Some((name, adapter.saved_modules.get(name)?)));
+    let Some((name, weight)) = head.next() else {
+        return Ok(None);
+    };
+    match *weight.shape() {
+        [1, _] => Ok(Some(Head::Value)),
+        [classes, _] if classes > 1 => Ok(Some(Head::Classes(classes))),
+        _ => Err(format!(
+            "{name}: expected a matrix with a row for every class, found shape {:?}",
+            weight.shape()
+        )),
+    }
+}
+
+/// Refuses a model whose head nobody has trained.
+fn refuse_missing(path: &Path, missing: &[String]) -> Result<()> {
+    match missing.first() {
+        None => Ok(()),
+        Some(name) => {
+            let problem =
+                format!("expected {name} of a trained head in the base or the adapter, found none");
+            Err(Error::file(path, problem))
         }
     }
 }

@@ -14,6 +14,7 @@
 //! * [`base`]: base models, as folders or GGUF files.
 //! * [`tokenizer`]: texts to token ids and back.
 //! * [`assembled`]: base, adapter and tokenizer, put together for use.
+//! * [`fit`]: whether they belong together.
 //! * [`generate`]: how a model continues texts.
 //!
 //! Code that is generic over the number is compiled wherever it is used, so the
@@ -24,6 +25,7 @@ pub mod assembled;
 pub mod base;
 pub mod batch;
 pub mod error;
+pub mod fit;
 pub mod generate;
 pub mod gguf;
 pub mod logits;

@@ -16,7 +16,6 @@
 //! * [`random`] generates uniform and normal numbers from a key and a position,
 //!   so that any piece of a random matrix can be made again at any time.
 //! * [`probe`] measures what the processor can do at most.
-//! * [`mapped`] maps a file into memory, which is here because it needs `unsafe`.
 //!
 //! # Invariants
 //!
@@ -31,7 +30,6 @@ pub mod dropout;
 mod dual;
 pub mod embedding;
 pub mod layout;
-pub mod mapped;
 mod math;
 pub mod matmul;
 pub mod memory;

@@ -14,11 +14,12 @@
 //! Numbers of the header are little-endian. Nothing of a file is believed before
 //! the header and the checksum are found right.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bincode::config::{Configuration, standard};
 use bincode::error::DecodeError;
-use ggpo_files::write_atomically;
+use ggpo_files::read::ANY;
+use ggpo_files::write_keeping_previous;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -28,11 +29,17 @@ const MAGIC: &[u8; 8] = b"GGPOCKPT";
 /// To be raised with every change of the header, of bincode's configuration, of what a
 /// state holds, and of the random numbers: a run that continues must draw what it would
 /// have drawn.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const CONFIGURATION: Configuration = standard();
 
-/// Writes a checkpoint of the given kind whole or not at all: a crash leaves
-/// the old file or the new one.
+/// Where the checkpoint before the last one is.
+pub fn previous(path: &Path) -> PathBuf {
+    path.with_extension("previous.bin")
+}
+
+/// Writes a checkpoint of the given kind whole or not at all. The one that was there
+/// stays under its [`previous`] name, so that there is one to fall back on if the disk
+/// damages the last.
 ///
 /// # Errors
 /// If the file cannot be written, or the state has no binary form.
@@ -41,7 +48,7 @@ pub fn write<S: Serialize>(path: &Path, kind: &str, state: &S) -> crate::Result<
         .map_err(|error| Error::file(path, format!("the state has no binary form: {error}")))?;
     let mut bytes = header(kind, &payload);
     bytes.extend_from_slice(&payload);
-    write_atomically(path, &bytes).map_err(|source| Error::io(path, source))
+    write_keeping_previous(path, &previous(path), &bytes).map_err(|source| Error::io(path, source))
 }
 
 /// Reads a checkpoint of the given kind.
@@ -51,8 +58,33 @@ pub fn write<S: Serialize>(path: &Path, kind: &str, state: &S) -> crate::Result<
 /// kind; if it is cut short or damaged; or if its payload is of another shape
 /// than `S`.
 pub fn read<S: DeserializeOwned>(path: &Path, kind: &str) -> crate::Result<S> {
-    let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+    let bytes = ggpo_files::read(path, ANY).map_err(|source| Error::io(path, source))?;
     decode(&bytes, kind).map_err(|problem| Error::file(path, problem))
+}
+
+/// A checkpoint, and why it is not the last one if it is the one before.
+pub type Newest<S> = (S, Option<Error>);
+
+/// Reads the last checkpoint of the given kind, or the one before it if that is damaged
+/// or gone; nothing if there is neither.
+///
+/// # Errors
+/// What is wrong with the last one, if there is none before it that can be used.
+pub fn read_newest<S: DeserializeOwned>(
+    path: &Path,
+    kind: &str,
+) -> crate::Result<Option<Newest<S>>> {
+    let before = previous(path);
+    if !path.exists() && !before.exists() {
+        return Ok(None);
+    }
+    match read(path, kind) {
+        Ok(state) => Ok(Some((state, None))),
+        Err(error) => match read(&before, kind) {
+            Ok(state) => Ok(Some((state, Some(error)))),
+            Err(_) => Err(error),
+        },
+    }
 }
 
 fn header(kind: &str, payload: &[u8]) -> Vec<u8> {
@@ -82,15 +114,18 @@ fn decode<S: DeserializeOwned>(bytes: &[u8], kind: &str) -> Result<S, String> {
 ///
 /// bincode makes room for a string before it reads it, so in content of another
 /// shape a number taken for a length could ask for more memory than there is.
-/// The limits must be known when compiling, so there are two, each at least 16
-/// times the payload, which no value exceeds; the largest payloads have none.
+/// The limits must be known when compiling, so there are some, each at least 32
+/// times the payload, which no value exceeds.
 fn decode_payload<S: DeserializeOwned>(payload: &[u8]) -> Result<(S, usize), DecodeError> {
     use bincode::serde::decode_from_slice as decode;
     const MIB: usize = 1 << 20;
     match payload.len() / MIB {
-        0 => decode(payload, CONFIGURATION.with_limit::<{ 16 * MIB }>()),
-        1..64 => decode(payload, CONFIGURATION.with_limit::<{ 1024 * MIB }>()),
-        _ => decode(payload, CONFIGURATION),
+        0 => decode(payload, CONFIGURATION.with_limit::<{ 32 * MIB }>()),
+        1..8 => decode(payload, CONFIGURATION.with_limit::<{ 256 * MIB }>()),
+        8..64 => decode(payload, CONFIGURATION.with_limit::<{ 2048 * MIB }>()),
+        64..512 => decode(payload, CONFIGURATION.with_limit::<{ (1 << 14) * MIB }>()),
+        512..4096 => decode(payload, CONFIGURATION.with_limit::<{ (1 << 17) * MIB }>()),
+        _ => decode(payload, CONFIGURATION.with_limit::<{ (1 << 30) * MIB }>()),
     }
 }
 
@@ -189,7 +224,36 @@ mod tests {
         assert!(found.weights["w"][1].is_sign_negative());
         assert_eq!(std::fs::read(&path).expect("reads"), bytes());
         let files = std::fs::read_dir(folder.path()).expect("a folder").count();
-        assert_eq!(files, 1, "nothing temporary is left behind");
+        assert_eq!(files, 2, "the last and the one before, nothing temporary");
+        let before: u8 = read(&previous(&path), "run").expect("reads");
+        assert_eq!(before, 0);
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_falls_back_on_the_one_before() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("checkpoint.bin");
+        let newest = || read_newest::<u32>(&path, "run");
+        assert!(newest().expect("no error").is_none());
+        for step in [1, 2] {
+            write(&path, "run", &step).expect("writes");
+        }
+        let (state, warning) = newest().expect("reads").expect("is there");
+        assert!(state == 2 && warning.is_none());
+        let mut bytes = std::fs::read(&path).expect("reads");
+        *bytes.last_mut().expect("a payload") ^= 1;
+        std::fs::write(&path, &bytes).expect("writes");
+        let (state, warning) = newest().expect("reads").expect("is there");
+        assert_eq!(state, 1);
+        let warning = warning.expect("a damaged file").to_string();
+        assert!(warning.contains("checksum"), "{warning}");
+        // A process that ended between two renames.
+        std::fs::remove_file(&path).expect("is there");
+        assert_eq!(newest().expect("reads").expect("is there").0, 1);
+        std::fs::write(&path, b"no checkpoint").expect("writes");
+        std::fs::write(previous(&path), b"nor this").expect("writes");
+        let error = newest().expect_err("both are damaged").to_string();
+        assert!(error.contains("another kind of file"), "{error}");
     }
 
     #[test]
@@ -213,7 +277,7 @@ mod tests {
         bytes[8] = 9;
         let found = refusal(&bytes);
         assert!(
-            found.starts_with("expected format version 3, found 9"),
+            found.starts_with("expected format version 4, found 9"),
             "{found}"
         );
     }

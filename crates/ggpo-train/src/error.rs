@@ -1,7 +1,7 @@
 //! What can go wrong in training, as one sentence each.
 
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ggpo_lora::LoraError;
 
@@ -17,6 +17,16 @@ pub enum Error {
         step: u32,
         /// The loss, or the parameter whose gradient it was.
         what: String,
+    },
+    /// The run was asked to stop, and can go on.
+    #[error("{}: stopped after step {steps}, its checkpoint is written; --resume goes on", folder.display())]
+    Interrupted {
+        /// The signal that asked for it.
+        signal: u8,
+        /// Steps done.
+        steps: u32,
+        /// The run's folder.
+        folder: PathBuf,
     },
     /// About a file, a setting or the model.
     #[error(transparent)]

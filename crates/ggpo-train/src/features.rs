@@ -124,7 +124,7 @@ pub fn write_features(config: &FeaturesConfig, folder: &Path) -> Result<Features
         }),
         head: Head::Classes(labels.len()),
     };
-    std::fs::create_dir_all(folder).map_err(|source| Error::io(folder, source))?;
+    ggpo_files::create_folder(folder).map_err(|source| Error::io(folder, source))?;
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
         write_atomically(&path, bytes).map_err(|source| Error::io(path, source))

@@ -7,6 +7,7 @@
 //! * [`trainer`]: one optimiser step, from token ids to changed adapters.
 //! * [`checkpoint`]: the state of a run in a file.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
+//! * [`interrupt`]: a signal that ends a run between two steps.
 //! * [`ranks`]: the processes that share a training.
 //! * [`features`]: the states of a model as a model of one layer.
 //! * [`evaluation`], [`metrics`] and [`prediction`]: how good a model is, and what
@@ -18,6 +19,7 @@ pub mod error;
 pub mod evaluation;
 pub mod features;
 mod head;
+pub mod interrupt;
 pub mod method;
 pub mod metrics;
 pub mod optimizer;

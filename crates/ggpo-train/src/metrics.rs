@@ -3,19 +3,19 @@
 pub mod exact_match;
 mod scores;
 
-use ndarray::Array2;
-
 pub use scores::{ClassScores, Metric, RegressionScores, Scores};
 pub(crate) use scores::{class_scores, regression_scores};
 
-/// How often each class was predicted as which.
+/// How often each class occurred, was predicted, and was predicted right. A table of
+/// classes by classes would have no end with labels of a wrong column.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfusionMatrix {
-    /// Number of rows, actual class x predicted class.
-    counts: Array2<u64>,
+pub struct ClassCounts {
+    actual: Vec<u64>,
+    predicted: Vec<u64>,
+    right: Vec<u64>,
 }
 
-impl ConfusionMatrix {
+impl ClassCounts {
     /// Counts the pairs of predicted and actual class.
     ///
     /// # Panics
@@ -24,29 +24,28 @@ impl ConfusionMatrix {
     pub fn new(predicted: &[usize], actual: &[usize], classes: usize) -> Self {
         assert_eq!(predicted.len(), actual.len(), "a prediction for every row");
         assert!(!actual.is_empty(), "a score needs at least one row");
-        let mut counts = Array2::zeros((classes, classes));
+        let mut counts = ClassCounts {
+            actual: vec![0; classes],
+            predicted: vec![0; classes],
+            right: vec![0; classes],
+        };
         for (&predicted, &actual) in predicted.iter().zip(actual) {
-            counts[[actual, predicted]] += 1;
+            counts.actual[actual] += 1;
+            counts.predicted[predicted] += 1;
+            counts.right[actual] += u64::from(predicted == actual);
         }
-        ConfusionMatrix { counts }
-    }
-
-    /// Number of rows of class `actual` that were predicted as `predicted`.
-    ///
-    /// # Panics
-    /// If a class is out of range.
-    pub fn count(&self, actual: usize, predicted: usize) -> u64 {
-        self.counts[[actual, predicted]]
+        counts
     }
 
     /// Number of classes.
     pub fn classes(&self) -> usize {
-        self.counts.nrows()
+        self.actual.len()
     }
 
     /// Share of rows that were predicted right.
     pub fn accuracy(&self) -> f64 {
-        self.counts.diag().sum() as f64 / self.counts.sum() as f64
+        let [right, all] = [&self.right, &self.actual].map(|of| of.iter().sum::<u64>());
+        right as f64 / all as f64
     }
 
     /// Matthews correlation in Gorodkin's form for any number of classes (2004),
@@ -58,14 +57,14 @@ impl ConfusionMatrix {
     pub fn matthews(&self) -> f64 {
         let (mut tp, mut pp, mut tt) = (0i128, 0i128, 0i128);
         for class in 0..self.classes() {
-            let t = i128::from(self.counts.row(class).sum());
-            let p = i128::from(self.counts.column(class).sum());
+            let t = i128::from(self.actual[class]);
+            let p = i128::from(self.predicted[class]);
             tp += t * p;
             pp += p * p;
             tt += t * t;
         }
-        let s = i128::from(self.counts.sum());
-        let c = i128::from(self.counts.diag().sum());
+        let sum = |counts: &[u64]| i128::from(counts.iter().sum::<u64>());
+        let (s, c) = (sum(&self.actual), sum(&self.right));
         let (spread_p, spread_t) = (s * s - pp, s * s - tt);
         if spread_p == 0 || spread_t == 0 {
             return 0.0;
@@ -80,9 +79,8 @@ impl ConfusionMatrix {
     /// # Panics
     /// If the class is out of range.
     pub fn f1(&self, class: usize) -> Option<f64> {
-        let predicted = self.counts.column(class).sum();
-        let actual = self.counts.row(class).sum();
-        let both = 2 * self.count(class, class);
+        let (predicted, actual) = (self.predicted[class], self.actual[class]);
+        let both = 2 * self.right[class];
         (predicted + actual > 0).then(|| both as f64 / (predicted + actual) as f64)
     }
 
@@ -104,31 +102,29 @@ pub fn accuracy(predicted: &[usize], actual: &[usize]) -> f64 {
     right as f64 / actual.len() as f64
 }
 
-/// [`ConfusionMatrix::matthews`] of predictions.
+/// [`ClassCounts::matthews`] of predictions.
 ///
 /// # Panics
-/// As [`ConfusionMatrix::new`].
+/// As [`ClassCounts::new`].
 pub fn matthews(predicted: &[usize], actual: &[usize], classes: usize) -> f64 {
-    ConfusionMatrix::new(predicted, actual, classes).matthews()
+    ClassCounts::new(predicted, actual, classes).matthews()
 }
 
 /// F1 of class 1 of two, as GLUE has it for paraphrases; 0 if class 1 neither
 /// occurs nor was predicted.
 ///
 /// # Panics
-/// As [`ConfusionMatrix::new`], with two classes.
+/// As [`ClassCounts::new`], with two classes.
 pub fn binary_f1(predicted: &[usize], actual: &[usize]) -> f64 {
-    ConfusionMatrix::new(predicted, actual, 2)
-        .f1(1)
-        .unwrap_or(0.0)
+    ClassCounts::new(predicted, actual, 2).f1(1).unwrap_or(0.0)
 }
 
-/// [`ConfusionMatrix::macro_f1`] of predictions.
+/// [`ClassCounts::macro_f1`] of predictions.
 ///
 /// # Panics
-/// As [`ConfusionMatrix::new`].
+/// As [`ClassCounts::new`].
 pub fn macro_f1(predicted: &[usize], actual: &[usize], classes: usize) -> f64 {
-    ConfusionMatrix::new(predicted, actual, classes).macro_f1()
+    ClassCounts::new(predicted, actual, classes).macro_f1()
 }
 
 /// Whether no two values differ. Their deviations from the mean do not tell: the
@@ -212,8 +208,14 @@ mod tests {
             macro_f1(&predicted, &actual, 2),
             (6.0 / 9.0 + 8.0 / 11.0) / 2.0,
         );
-        let matrix = ConfusionMatrix::new(&predicted, &actual, 2);
-        let counts = [(1, 1), (1, 0), (0, 1), (0, 0)].map(|(a, p)| matrix.count(a, p));
+        let matrix = ClassCounts::new(&predicted, &actual, 2);
+        let of = |counts: &[u64], class: usize| counts[class];
+        let counts = [
+            of(&matrix.right, 1),
+            of(&matrix.actual, 1) - of(&matrix.right, 1),
+            of(&matrix.predicted, 1) - of(&matrix.right, 1),
+            of(&matrix.right, 0),
+        ];
         assert_eq!(counts, [3, 1, 2, 4]);
         close(matrix.accuracy(), 0.7);
     }

@@ -98,6 +98,33 @@ impl<T: Scalar> AdamW<T> {
         Some(&self.moments.get(name)?.first)
     }
 
+    /// Continues as an optimiser of the same settings that was saved after `step` steps.
+    /// `length` gives the number of elements of a parameter that is trained.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub(crate) fn restore(
+        &mut self,
+        saved: Self,
+        step: u32,
+        length: impl Fn(&str) -> Option<usize>,
+    ) -> std::result::Result<(), String> {
+        if saved.step != step {
+            let found = saved.step;
+            return Err(format!("an optimiser after {step} steps, found {found}"));
+        }
+        for (name, Moments { first, second }) in &saved.moments {
+            let finite = |numbers: &[T]| numbers.iter().all(|x| x.value().is_finite());
+            let lengths = [first.len(), second.len()].map(Some);
+            if lengths != [length(name); 2] || !finite(first) || !finite(second) {
+                return Err(format!("moments of what is trained, found those of {name}"));
+            }
+        }
+        self.step = step;
+        self.moments = saved.moments;
+        Ok(())
+    }
+
     /// Counts a step; every parameter is then updated at most once.
     pub fn begin_step(&mut self) {
         self.step += 1;

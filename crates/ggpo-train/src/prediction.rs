@@ -26,6 +26,16 @@ pub enum Prediction {
     Value(f64),
 }
 
+impl Prediction {
+    /// Whether it is made of numbers.
+    pub fn is_finite(&self) -> bool {
+        match self {
+            Prediction::Class { probabilities, .. } => probabilities.iter().all(|p| p.is_finite()),
+            Prediction::Value(value) => value.is_finite(),
+        }
+    }
+}
+
 /// The model's word on every row of `batches`, which come with the numbers of
 /// their rows from 0, each once; in the order of these numbers. `on_rows` hears
 /// how many more are done.

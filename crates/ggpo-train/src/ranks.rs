@@ -76,11 +76,15 @@ where
         .collect()
 }
 
-/// Whether any rank says yes; all get the same answer.
-pub fn any(ranks: &dyn Ranks, own: bool) -> bool {
+/// The largest of what all ranks say, of which all hear; nobody goes on before all have
+/// said it.
+pub fn largest(ranks: &dyn Ranks, own: u8) -> u8 {
     match ranks.count() {
         1 => own,
-        _ => ranks.all_gather(vec![own.into()]).concat().contains(&1),
+        _ => {
+            let all = ranks.all_gather(vec![own]).concat();
+            all.into_iter().max().unwrap_or(own)
+        }
     }
 }
 

@@ -5,8 +5,9 @@ mod commands;
 pub mod fetch;
 mod loss;
 mod options;
-mod output;
+pub mod output;
 mod ranks;
+pub mod signals;
 mod source;
 
 use std::process::ExitCode;
@@ -74,15 +75,46 @@ enum Command {
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     ggpo_tensor::memory::keep_freed_memory();
-    let outcome = execute(Arguments::parse().command);
-    if let Err(error) = &outcome {
-        eprintln!("error: {error:#}");
+    signals::survive_limits();
+    match parse::<Arguments>() {
+        Ok(arguments) => {
+            let outcome = execute(arguments.command);
+            let failed = outcome.is_err();
+            let code = output::conclude(outcome);
+            ranks::leave(failed);
+            code
+        }
+        Err(code) => code,
     }
-    ranks::leave(outcome.is_err());
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+}
+
+/// Reads the command line, or ends: with help where that is asked for, with 2 and one
+/// line where the usage is wrong.
+///
+/// # Errors
+/// The exit code.
+pub fn parse<A: Parser>() -> Result<A, ExitCode> {
+    const USAGE: u8 = 2;
+    // Descriptions of runs, results and messages are text, so paths must be, too.
+    let strange = std::env::args_os().find(|argument| argument.to_str().is_none());
+    if let Some(argument) = strange {
+        let found = argument.to_string_lossy();
+        note!("error: expected arguments in UTF-8, found other bytes in {found:?}");
+        return Err(USAGE.into());
     }
+    let error = match A::try_parse() {
+        Ok(arguments) => return Ok(arguments),
+        Err(error) => error,
+    };
+    if !error.use_stderr() {
+        output::keep(error.print());
+        return Err(output::conclude(Ok(())));
+    }
+    let text = error.render().to_string();
+    let end = ["\n\nUsage:", "\n\nFor more information"].map(|rest| text.find(rest));
+    let end = end.into_iter().flatten().min().unwrap_or(text.len());
+    note!("{}; --help shows what is accepted", &text[..end]);
+    Err(USAGE.into())
 }
 
 fn execute(command: Command) -> anyhow::Result<()> {

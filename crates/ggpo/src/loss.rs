@@ -9,6 +9,7 @@ use ggpo_lab::sharpness::{Space, training_batches};
 use ggpo_model::batch::Batch;
 use ggpo_train::data::bucket::scored_batches;
 
+use crate::note;
 use crate::options::FormOptions;
 use crate::source::{Opened, Source};
 
@@ -42,7 +43,7 @@ impl LossOptions {
         };
         let task = opened.task(&self.form, data)?;
         let dataset = opened.dataset(&task, data)?;
-        eprintln!("{}", dataset.notes);
+        note!("{}", dataset.notes);
         let rows = &dataset.examples[..self.rows.min(dataset.examples.len())];
         let batches = scored_batches(
             rows,

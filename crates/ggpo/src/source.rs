@@ -9,7 +9,7 @@ use ggpo_model::assembled::Assembled;
 use ggpo_model::{Body, Head};
 use ggpo_train::Error;
 use ggpo_train::data::{Dataset, TaskConfig};
-use ggpo_train::run::{Description, RunConfig, assemble};
+use ggpo_train::run::{Description, RunConfig, assemble, check_segments, check_task};
 
 use crate::options::FormOptions;
 
@@ -87,11 +87,7 @@ impl Opened {
         description.set("task.train", data.display().to_string())?;
         form.apply(&mut description)?;
         let task = description.task()?;
-        let positions = self.assembled.model.positions();
-        if task.max_length > positions {
-            let expected = format!("at most {positions}, the model's positions");
-            return Err(Error::config("task.max_length", expected, task.max_length).into());
-        }
+        check_task(&task, &self.assembled.model)?;
         Ok(task)
     }
 
@@ -117,7 +113,14 @@ impl Opened {
             let problem = format!("expected rows of the model's {expected} classes, found {found}");
             return Err(Error::file(data, problem).into());
         }
+        self.check_examples(&dataset)?;
         Ok(dataset)
+    }
+
+    /// Checks that the model can read the examples of a file.
+    pub(crate) fn check_examples(&self, dataset: &Dataset) -> Result<()> {
+        check_segments(&dataset.examples, &self.assembled.model, &self.base)?;
+        Ok(())
     }
 }
 

@@ -88,9 +88,9 @@ impl Outcome {
     fn note(&mut self, name: &str, checked: Result<String>) {
         self.checks += 1;
         match checked {
-            Ok(line) => println!("{name}: {line}"),
+            Ok(line) => ggpo::say!("{name}: {line}"),
             Err(error) => {
-                eprintln!("{name}: failed: {error:#}");
+                ggpo::note!("{name}: failed: {error:#}");
                 self.failures += 1;
             }
         }

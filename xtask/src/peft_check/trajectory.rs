@@ -61,7 +61,7 @@ pub(super) fn check(python: &Python, path: &Path, steps: u32) -> Result<()> {
     })?;
     let theirs = read_result(&file("out"))?;
     let parameters: usize = stepper.trained().values().map(|tensor| tensor.len()).sum();
-    println!("trained parameters: {parameters}");
+    ggpo::say!("trained parameters: {parameters}");
     if theirs["trained_parameters"] != parameters {
         bail!("PyTorch trains {} parameters", theirs["trained_parameters"]);
     }
@@ -102,7 +102,7 @@ fn compare(what: &str, ours: &[f64], theirs: &[f64], tolerance: f64) -> Result<(
         .map(|(a, b)| (a - b).abs() / ours[0].abs())
         .collect();
     let largest = differences.iter().copied().fold(0.0, f64::max);
-    println!(
+    ggpo::say!(
         "{what}: {:.6} to {:.6} here, {:.6} to {:.6} in PyTorch; differences relative to the \
          first: step 1 {:.1e}, largest of {} {largest:.1e}",
         ours[0],
@@ -147,7 +147,7 @@ fn compare_noise(ours: &[NoiseStatistics], theirs: &Value) -> Result<()> {
         let relative: Vec<f64> = relative.collect();
         let largest = relative.iter().copied().fold(0.0, f64::max);
         let layers = ours.len();
-        println!("noise, {name}: largest relative difference of {layers} layers {largest:.1e}");
+        ggpo::say!("noise, {name}: largest relative difference of {layers} layers {largest:.1e}");
         if !relative.iter().all(|difference| *difference <= NORMS) {
             bail!("noise, {name}: expected within {NORMS:e}, found {largest:e}");
         }

@@ -237,7 +237,8 @@ impl Experiment {
     /// # Errors
     /// If it cannot be read, or a field is missing, unknown, or does not fit the others.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
+        let text = ggpo_files::read_text(path, ggpo_files::read::TOML)
+            .map_err(|source| Error::io(path, source))?;
         Self::parse(&text, path)
     }
 
@@ -247,7 +248,10 @@ impl Experiment {
     /// As [`read`](Self::read).
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let mut experiment: Experiment =
-            toml::from_str(text).map_err(|error| Error::file(path, error.to_string()))?;
+            toml::from_str(text).map_err(|error: toml::de::Error| {
+                let problem = ggpo_files::toml_problem(text, error.message(), error.span());
+                Error::file(path, problem)
+            })?;
         let stem = path.file_stem().unwrap_or_default();
         experiment.id = stem.to_string_lossy().into_owned();
         experiment.sha256 = sha256(text.as_bytes());

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use ggpo_files::{FolderLock, create_folder};
 use ggpo_train::run::{Corpora, DESCRIPTION, Keep, run_on};
 use ggpo_train::{Error, Result};
 use rayon::ThreadPoolBuilder;
@@ -57,7 +58,8 @@ pub(super) fn carry_out(
     if missing.is_empty() {
         return Ok(());
     }
-    std::fs::create_dir_all(out).map_err(|source| Error::io(out, source))?;
+    create_folder(out).map_err(|source| Error::io(out, source))?;
+    let _lock = FolderLock::take(out).map_err(|source| Error::io(out, source))?;
     let headline = format!("{label}: {} runs", missing.len());
     let total: u64 = missing.iter().map(|run| run.work()).sum();
     // In thousands of tokens.

@@ -112,7 +112,7 @@ pub fn report_of(order: &Order<'_>, folders: &[PathBuf]) -> Result<Vec<Finding>>
     let costs = folders
         .iter()
         .find_map(|folder| read_costs(folder).transpose());
-    std::fs::create_dir_all(order.out).map_err(|source| Error::io(order.out, source))?;
+    ggpo_files::create_folder(order.out).map_err(|source| Error::io(order.out, source))?;
     finish(
         order,
         &chosen,
@@ -150,7 +150,7 @@ fn calibrated(chosen: &Chosen<'_>, level: &str) -> Vec<Calibration> {
     if !chosen.iter().any(|(experiment, _)| asks(experiment)) {
         return Vec::new();
     }
-    eprintln!("calibration");
+    ggpo_files::sentence::note(&format!("calibration"));
     calibration::all(match level {
         "quick" => Effort::Quick,
         _ => Effort::Default,
@@ -193,7 +193,11 @@ fn features_of(experiment: &Experiment, out: &Path) -> Result<Option<PathBuf>> {
     let text = toml::to_string(config).expect("settings have a TOML form");
     let folder = out.join("features").join(&sha256(text.as_bytes())[..16]);
     if !folder.join("features.toml").exists() {
-        eprintln!("{}: features of {}", experiment.id, config.model.display());
+        ggpo_files::sentence::note(&format!(
+            "{}: features of {}",
+            experiment.id,
+            config.model.display()
+        ));
         write_features(config, &folder)?;
         let path = folder.join("features.toml");
         write_atomically(&path, text.as_bytes()).map_err(|source| Error::io(path, source))?;
@@ -206,7 +210,7 @@ const COSTS: &str = "cost.json";
 
 fn read_costs(folder: &Path) -> Result<Option<Measured>> {
     let path = folder.join(COSTS);
-    match std::fs::read_to_string(&path) {
+    match ggpo_files::read_text(&path, ggpo_files::read::ANY) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::io(path, source)),
         Ok(text) => serde_json::from_str(&text)
@@ -259,7 +263,7 @@ fn measure(
         shape: format!("the shape {} with {batch} x {seq} tokens", shape.name()),
         costs,
     };
-    std::fs::create_dir_all(out).map_err(|source| Error::io(out, source))?;
+    ggpo_files::create_folder(out).map_err(|source| Error::io(out, source))?;
     let text = serde_json::to_string_pretty(&measured).expect("a measurement has a JSON form");
     let path = out.join(COSTS);
     write_atomically(&path, text.as_bytes()).map_err(|source| Error::io(path, source))?;

@@ -194,7 +194,7 @@ impl Records {
             path,
             by_key: BTreeMap::new(),
         };
-        let text = match std::fs::read_to_string(&records.path) {
+        let text = match ggpo_files::read_text(&records.path, ggpo_files::read::ANY) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok((records, 0, 0));
             }
@@ -202,13 +202,14 @@ impl Records {
         };
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         for (number, line) in text[..whole].lines().enumerate() {
-            let record: Record = serde_json::from_str(line).map_err(|error| {
-                let problem = format!(
-                    "line {}: expected a record of a run, found {error}",
-                    number + 1
-                );
-                Error::file(&records.path, problem)
-            })?;
+            let record: Record =
+                ggpo_files::json::from_slice(line.as_bytes()).map_err(|error| {
+                    let problem = format!(
+                        "line {}: expected a record of a run, found {error}",
+                        number + 1
+                    );
+                    Error::file(&records.path, problem)
+                })?;
             records.by_key.insert(record.key.clone(), record);
         }
         Ok((records, whole, text.len()))

@@ -32,7 +32,7 @@ impl Study<'_> {
     pub(super) fn write(&self, out: &Path) -> Result<()> {
         let page = self.page();
         let figures = out.join("figures");
-        std::fs::create_dir_all(&figures).map_err(|source| Error::io(&figures, source))?;
+        ggpo_files::create_folder(&figures).map_err(|source| Error::io(&figures, source))?;
         let write = |path: &Path, text: &str| {
             write_atomically(path, text.as_bytes()).map_err(|source| Error::io(path, source))
         };

@@ -61,13 +61,18 @@ impl LoraConfig {
     ///
     /// # Errors
     /// [`LoraError::Config`] if rank is 0, alpha is not a finite number above
-    /// 0, dropout is not in [0, 1), or targets is empty.
+    /// 0 or makes a scaling beyond single precision, dropout is not in [0, 1), or
+    /// targets is empty.
     pub fn validate(&self) -> Result<(), LoraError> {
         if self.rank == 0 {
             return Err(LoraError::config("rank", "at least 1", self.rank));
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             let expected = "a finite number above 0";
+            return Err(LoraError::config("alpha", expected, self.alpha));
+        }
+        if !is_scaling(self.factor()) {
+            let expected = "a number whose scaling s has a form in single precision";
             return Err(LoraError::config("alpha", expected, self.alpha));
         }
         if !(0.0..1.0).contains(&self.dropout) {
@@ -85,4 +90,9 @@ impl LoraConfig {
     pub fn factor(&self) -> f64 {
         self.scaling.factor(self.alpha, self.rank)
     }
+}
+
+/// Whether a scaling is one in single precision, neither infinite nor 0 there.
+pub(crate) fn is_scaling(s: f64) -> bool {
+    (s as f32).is_normal() && s > 0.0
 }

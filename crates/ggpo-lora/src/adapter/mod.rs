@@ -17,6 +17,7 @@ use ggpo_tensor::{ActingWeight, LowRank, Scalar, Tensor, WeightView, flat, view2
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, ArrayView2, ArrayViewD, Axis, concatenate};
 
+pub(crate) use config::is_scaling;
 pub use config::{LoraConfig, ScalingRule};
 
 use crate::norms::merged_row_norms_squared;
@@ -180,6 +181,9 @@ pub trait Regulator<T: Scalar>: Debug + Send + Sync {
     /// # Errors
     /// [`LoraError::State`] if the state is not one of this regulator.
     fn restore(&mut self, state: State) -> Result<(), LoraError>;
+
+    /// Whether what was restored is of these layers.
+    fn fits(&self, adapters: &Adapters<T>) -> bool;
 }
 
 /// The adapter of one linear layer.

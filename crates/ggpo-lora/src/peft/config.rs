@@ -9,8 +9,9 @@ use super::budget::Budget;
 use super::fields::Fields;
 use super::form::PeftForm;
 use super::start::{self, Start};
+use crate::adapter::is_scaling;
 use crate::adapter::{adalora, lora};
-use crate::targets::{ends_with, whole_name};
+use crate::targets::{EndPattern, ends_with};
 use crate::{LoraError, ScalingRule, Targets};
 
 /// The configuration of an adapter in the PEFT format, field by field.
@@ -113,13 +114,29 @@ impl PeftConfig {
     /// [`LoraError::Pattern`] if a key of `rank_pattern` or `alpha_pattern` is
     /// not a regular expression.
     pub fn rank_and_scaling(&self, module: &str) -> Result<(usize, f64), LoraError> {
-        if let Some(budget) = &self.budget {
-            let rank = budget.settings.init_rank;
-            return Ok((rank, adalora::scaling(self.lora_alpha, rank)));
+        Ok(self.ranks()?.of(module))
+    }
+
+    /// Ranks and scalings, the patterns made ready once for many modules.
+    pub(super) fn ranks(&self) -> Result<Ranks<'_>, LoraError> {
+        Ok(Ranks {
+            config: self,
+            ranks: ready(&self.rank_pattern)?,
+            alphas: ready(&self.alpha_pattern)?,
+        })
+    }
+
+    /// Refuses a scaling that is infinite or 0 in single precision.
+    pub(super) fn check_scaling(&self, folder: &Path, scaling: f64) -> Result<(), LoraError> {
+        if is_scaling(scaling) {
+            return Ok(());
         }
-        let rank = first_match(&self.rank_pattern, module)?.unwrap_or(self.r);
-        let alpha = first_match(&self.alpha_pattern, module)?.unwrap_or(self.lora_alpha);
-        Ok((rank, self.scaling_rule().factor(alpha, rank)))
+        Err(LoraError::Option {
+            path: folder.join(super::CONFIG_FILE),
+            field: "lora_alpha".to_owned(),
+            value: self.lora_alpha.to_string(),
+            expected: format!("a scaling within single precision (not {scaling})"),
+        })
     }
 
     /// Which triples of a module are in the file, if not all are.
@@ -171,15 +188,15 @@ impl PeftConfig {
             inference_mode: fields.take("inference_mode", "true or false", false, any)?,
             rank_pattern: fields.take(
                 "rank_pattern",
-                "whole numbers of at least 1 by pattern",
+                "whole numbers of at least 1 by at most 100 patterns or any names",
                 BTreeMap::new(),
-                |ranks: &BTreeMap<String, usize>| ranks.values().all(|&r| r >= 1),
+                |ranks: &BTreeMap<String, usize>| few(ranks) && ranks.values().all(|&r| r >= 1),
             )?,
             alpha_pattern: fields.take(
                 "alpha_pattern",
-                "finite numbers above 0 by pattern",
+                "finite numbers above 0 by at most 100 patterns or any names",
                 BTreeMap::new(),
-                |alphas: &BTreeMap<String, f64>| alphas.values().all(positive),
+                |alphas: &BTreeMap<String, f64>| few(alphas) && alphas.values().all(positive),
             )?,
             other: fields.rest()?,
         };
@@ -242,16 +259,51 @@ fn positive(x: &f64) -> bool {
     x.is_finite() && *x > 0.0
 }
 
-fn first_match<V: Copy>(
-    patterns: &BTreeMap<String, V>,
-    module: &str,
-) -> Result<Option<V>, LoraError> {
-    for (pattern, &value) in patterns {
-        if whole_name(r"(?:.*\.)?", pattern)?.is_match(module) {
-            return Ok(Some(value));
+/// Ranks and scalings of modules.
+pub(super) struct Ranks<'a> {
+    config: &'a PeftConfig,
+    ranks: Ready<'a, usize>,
+    alphas: Ready<'a, f64>,
+}
+
+impl Ranks<'_> {
+    /// Rank r and scaling s of a module.
+    pub(super) fn of(&self, module: &str) -> (usize, f64) {
+        let config = self.config;
+        if let Some(budget) = &config.budget {
+            let rank = budget.settings.init_rank;
+            return (rank, adalora::scaling(config.lora_alpha, rank));
         }
+        let rank = first_match(&self.ranks, module).unwrap_or(config.r);
+        let alpha = first_match(&self.alphas, module).unwrap_or(config.lora_alpha);
+        (rank, config.scaling_rule().factor(alpha, rank))
     }
-    Ok(None)
+}
+
+/// Patterns, in their order, that are ready to match.
+type Ready<'a, V> = Vec<(EndPattern<'a>, V)>;
+
+fn ready<V: Copy>(patterns: &BTreeMap<String, V>) -> Result<Ready<'_, V>, LoraError> {
+    let patterns = patterns.iter();
+    patterns
+        .map(|(pattern, &value)| Ok((EndPattern::new(pattern)?, value)))
+        .collect()
+}
+
+fn first_match<V: Copy>(patterns: &Ready<'_, V>, module: &str) -> Option<V> {
+    let mut patterns = patterns.iter();
+    patterns.find_map(|(pattern, value)| pattern.matches(module).then_some(*value))
+}
+
+/// Regular expressions of a file that are not mere names. Each takes memory once it is
+/// compiled.
+const MOST_PATTERNS: usize = 100;
+
+fn few<V>(patterns: &BTreeMap<String, V>) -> bool {
+    let compiled = patterns
+        .keys()
+        .filter(|pattern| !EndPattern::is_plain(pattern));
+    compiled.count() <= MOST_PATTERNS
 }
 
 fn map_values<V>(values: &BTreeMap<String, V>, f: impl Fn(&V) -> Value) -> Map<String, Value> {

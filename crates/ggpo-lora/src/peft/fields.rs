@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ggpo_files::json;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -31,10 +32,10 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The fields in the text of the file at `path`.
     pub(super) fn parse(path: &'a Path, text: &str) -> Result<Self, LoraError> {
-        let fields = serde_json::from_str(text).map_err(|error| LoraError::Format {
+        let fields = json::object(text.as_bytes()).map_err(|reason| LoraError::Format {
             path: path.to_owned(),
             format: "JSON",
-            reason: error.to_string(),
+            reason,
         })?;
         Ok(Fields { path, fields })
     }

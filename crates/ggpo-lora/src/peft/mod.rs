@@ -13,11 +13,11 @@ mod start;
 mod weights;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 
-use ggpo_files::write_folder_atomically;
+use ggpo_files::read::{ANY, DESCRIPTION};
+use ggpo_files::{read_text, write_folder_atomically};
 use ggpo_tensor::{Scalar, Tensor};
 
 pub use budget::Budget;
@@ -116,10 +116,10 @@ impl<T: Scalar> PeftAdapter<T> {
     /// missing, left over, of the wrong shape or type, or not finite.
     pub fn read(folder: impl AsRef<Path>) -> Result<Self, LoraError> {
         let path = folder.as_ref().join(CONFIG_FILE);
-        let text = fs::read_to_string(&path).map_err(|error| io_error(&path, error))?;
+        let text = read_text(&path, DESCRIPTION).map_err(|error| io_error(&path, error))?;
         let config = PeftConfig::parse(&path, &text)?;
         let path = folder.as_ref().join(WEIGHTS_FILE);
-        let bytes = fs::read(&path).map_err(|error| io_error(&path, error))?;
+        let bytes = ggpo_files::read(&path, ANY).map_err(|error| io_error(&path, error))?;
         weights::parse(&path, &bytes, config)
     }
 
@@ -157,8 +157,9 @@ impl<T: Scalar> PeftAdapter<T> {
 
     /// Whether the configuration says of every part what it is.
     fn check(&self, config: &PeftConfig) -> Result<(), LoraError> {
+        let ranks = config.ranks()?;
         for (module, adapter) in &self.adapters {
-            let (rank, scaling) = config.rank_and_scaling(module)?;
+            let (rank, scaling) = ranks.of(module);
             let contradiction = |property, expected: String, found: String| {
                 Err(LoraError::Contradiction {
                     module: module.clone(),

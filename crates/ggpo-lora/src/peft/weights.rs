@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use ggpo_files::json;
 use ggpo_tensor::{Scalar, Tensor, flat, tensor};
 use half::{bf16, f16};
 use safetensors::tensor::{TensorView, serialize};
 use safetensors::{Dtype, SafeTensors};
 
 use super::budget::{expand, shrink};
+use super::config::Ranks;
 use super::form::{Side, make};
 use super::{PeftAdapter, PeftConfig};
 use crate::{Adapter, LoraError, parameter_name};
@@ -33,10 +35,12 @@ pub(super) fn parse<T: Scalar>(
     });
     let modules: std::collections::BTreeSet<String> = names.collect();
     let mut adapters = BTreeMap::new();
+    let ranks = config.ranks()?;
     for module in modules {
-        let adapter = take_adapter(path, &config, &mut tensors, &module)?;
+        let adapter = take_adapter(path, &config, &ranks, &mut tensors, &module)?;
         adapters.insert(module, adapter);
     }
+    drop(ranks);
     let mut saved_modules = BTreeMap::new();
     for (key, tensor) in tensors {
         match key.strip_prefix(PREFIX) {
@@ -76,6 +80,7 @@ pub(super) fn parse<T: Scalar>(
 fn take_adapter<T: Scalar>(
     path: &Path,
     config: &PeftConfig,
+    ranks: &Ranks<'_>,
     tensors: &mut Tensors<T>,
     module: &str,
 ) -> Result<Adapter<T>, LoraError> {
@@ -87,7 +92,8 @@ fn take_adapter<T: Scalar>(
             reason: format!("its module is not among the targets {names}"),
         });
     }
-    let (rank, scaling) = config.rank_and_scaling(module)?;
+    let (rank, scaling) = ranks.of(module);
+    config.check_scaling(path.parent().unwrap_or(path), scaling)?;
     let kept = config.kept(module);
     let mut layer = Layer {
         rank: kept.map_or(rank, |kept| kept.iter().filter(|&&kept| kept).count()),
@@ -155,11 +161,13 @@ impl Layer {
 }
 
 fn read_tensors<T: Scalar>(path: &Path, bytes: &[u8]) -> Result<Tensors<T>, LoraError> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| LoraError::Format {
+    let broken = |reason| LoraError::Format {
         path: path.to_owned(),
         format: "safetensors",
-        reason: error.to_string(),
-    })?;
+        reason,
+    };
+    json::check_safetensors(bytes).map_err(broken)?;
+    let file = SafeTensors::deserialize(bytes).map_err(|error| broken(error.to_string()))?;
     let tensors = file.iter().map(|(key, view)| {
         let tensor = read_tensor(path, key, &view)?;
         Ok((key.to_owned(), tensor))

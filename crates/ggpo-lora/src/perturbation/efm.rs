@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{Perturbation, Reads, check_radius};
 use crate::init::pseudo_inverse;
 use crate::norms::product_row_norms_squared;
-use crate::{AdaptedLayers, LayerView, LoraError, State};
+use crate::{AdaptedLayers, Adapters, LayerView, LoraError, State};
 
 /// The options of EFlat-LoRA.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -135,5 +135,9 @@ impl<T: Scalar> Perturbation<T> for EfmLora<T> {
         state.finish()?;
         self.moves = moves.into_iter().map(|of_b| [Vec::new(), of_b]).collect();
         Ok(())
+    }
+
+    fn fits(&self, adapters: &Adapters<T>) -> bool {
+        super::moves_fit(self.moves.iter().map(|moves| moves.as_slice()), adapters)
     }
 }

@@ -25,7 +25,7 @@ use super::{
     FactorMoves, LowRankMove, Perturbation, Reads, Space, check_radius, gradients, norm, scaled,
 };
 use crate::norms::{adapter_gradient_row_norms_squared, product_row_norms_squared};
-use crate::{AdaptedLayers, LoraError, State};
+use crate::{AdaptedLayers, Adapters, LoraError, State};
 
 /// The largest `1 / gbar` on the merged weights.
 const LARGEST: f64 = 10.0;
@@ -251,7 +251,10 @@ impl<T: Scalar> Perturbation<T> for Mgpo<T> {
         let mean_norms: Vec<Vec<f64>> = state.take("mean_norms")?;
         state.finish()?;
         let parts: Vec<f64> = parts.into_iter().flatten().collect();
-        if parts.iter().sum::<f64>() != momentum.len() as f64 {
+        let whole = parts
+            .iter()
+            .all(|parts| parts.fract() == 0.0 && *parts >= 0.0);
+        if !whole || parts.iter().sum::<f64>() != momentum.len() as f64 {
             let reason = "its parts do not add up to its momentum".to_owned();
             return Err(LoraError::State { reason });
         }
@@ -264,6 +267,11 @@ impl<T: Scalar> Perturbation<T> for Mgpo<T> {
         self.factor_moves.clear();
         self.merged_moves.clear();
         Ok(())
+    }
+
+    fn fits(&self, adapters: &Adapters<T>) -> bool {
+        self.mean_norms.len() <= adapters.len().max(1)
+            && super::moves_fit(self.momentum.iter().map(Vec::as_slice), adapters)
     }
 }
 

@@ -15,7 +15,7 @@ mod sam;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use ggpo_tensor::{RowPerturbation, Scalar};
+use ggpo_tensor::{RowPerturbation, Scalar, Tensor};
 use ndarray::Array2;
 
 pub use config::PerturbationConfig;
@@ -24,7 +24,7 @@ pub use mgpo::{Mgpo, MgpoConfig, Sign};
 pub use msam::{Msam, MsamConfig};
 pub use sam::{Sam, SamConfig};
 
-use crate::{AdaptedLayers, FactorView, LoraError, NoiseStatistics, State};
+use crate::{AdaptedLayers, Adapters, FactorView, LoraError, NoiseStatistics, State};
 
 /// Where a perturbation acts.
 #[derive(
@@ -132,6 +132,25 @@ pub trait Perturbation<T: Scalar>: Debug + Send + Sync {
     /// # Errors
     /// [`LoraError::State`] if the state is not one of this perturbation.
     fn restore(&mut self, state: State) -> Result<(), LoraError>;
+
+    /// Whether what was restored is of these layers: as many vectors, as long.
+    fn fits(&self, adapters: &Adapters<T>) -> bool;
+}
+
+/// Whether there are no moves yet, or one for every factor of every layer; one that
+/// is empty has not begun.
+fn moves_fit<'a, T: Scalar>(
+    moves: impl ExactSizeIterator<Item = &'a [Vec<T>]>,
+    adapters: &Adapters<T>,
+) -> bool {
+    moves.len() <= adapters.len()
+        && moves.zip(adapters.values()).all(|(moves, adapter)| {
+            let factors = adapter.factors();
+            let fits = |(by, (_, factor)): (&Vec<T>, &(&str, &Tensor<T>))| {
+                by.is_empty() || by.len() == factor.len()
+            };
+            moves.len() <= factors.len() && moves.iter().zip(&factors).all(fits)
+        })
 }
 
 /// A radius is a finite number of at least 0.

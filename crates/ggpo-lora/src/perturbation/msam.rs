@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{FactorMoves, Perturbation, Reads, check_radius, norm, scaled};
-use crate::{AdaptedLayers, LoraError, State};
+use crate::{AdaptedLayers, Adapters, LoraError, State};
 
 /// The options of momentum SAM.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -91,5 +91,9 @@ impl<T: Scalar> Perturbation<T> for Msam<T> {
 
     fn restore(&mut self, state: State) -> Result<(), LoraError> {
         state.finish()
+    }
+
+    fn fits(&self, _: &Adapters<T>) -> bool {
+        true
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FactorMoves, Perturbation, Reads, Space, check_radius, gradients, norm, scaled};
 use crate::norms::row_norms_squared;
-use crate::{AdaptedLayers, LoraError, State};
+use crate::{AdaptedLayers, Adapters, LoraError, State};
 
 /// The options of SAM.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -172,5 +172,9 @@ impl<T: Scalar> Perturbation<T> for Sam<T> {
 
     fn restore(&mut self, state: State) -> Result<(), LoraError> {
         state.finish()
+    }
+
+    fn fits(&self, _: &Adapters<T>) -> bool {
+        true
     }
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use ggpo_files::read::TOKENIZER;
 use ggpo_files::write_folder_atomically;
-use ggpo_tensor::Scalar;
+use ggpo_tensor::{Scalar, flat};
 
 use super::{is_gguf, tokenizer};
 use crate::model::{ConfigJson, Model, Precision};
@@ -47,7 +48,18 @@ pub fn write_model_folder<T: Scalar>(
             "expected a new folder, found one that exists",
         ));
     }
-    let weights = to_safetensors(&stored_tensors(model, parameters), precision);
+    let tensors = stored_tensors(model, parameters);
+    for (name, tensor) in &tensors {
+        let lost = |x: &&T| !precision.holds(x.value());
+        if let Some(bad) = flat(tensor).iter().find(lost) {
+            let problem = format!(
+                "{name}: expected finite numbers that {} can hold, found {bad}",
+                precision.name()
+            );
+            return Err(Error::file(out, problem));
+        }
+    }
+    let weights = to_safetensors(&tensors, precision);
     let mut files = vec![("model.safetensors", weights)];
     if is_gguf(base) {
         let tokenizer = tokenizer(base)?.to_json(base)?;
@@ -58,9 +70,7 @@ pub fn write_model_folder<T: Scalar>(
         files.push(("config.json", config.into_bytes()));
     }
     for name in TOKENIZER_FILES {
-        let path = base.join(name);
-        if path.exists() {
-            let bytes = std::fs::read(&path).map_err(|cause| Error::io(&path, cause))?;
+        if let Some(bytes) = own_file(base, name)? {
             files.push((name, bytes));
         }
     }
@@ -69,4 +79,27 @@ pub fn write_model_folder<T: Scalar>(
         .map(|(name, bytes)| (*name, bytes.as_slice()))
         .collect();
     write_folder_atomically(out, &files).map_err(|cause| Error::io(out, cause))
+}
+
+/// A file of a model's folder, if it is there. A link may lead within the folder, or
+/// to the contents in a folder of downloads that the model folder is a part of; what is
+/// elsewhere is not the model's, and is not copied.
+fn own_file(base: &Path, name: &str) -> Result<Option<Vec<u8>>> {
+    let path = base.join(name);
+    let Ok(found) = path.symlink_metadata() else {
+        return Ok(None);
+    };
+    let io = |cause| Error::io(&path, cause);
+    if found.is_symlink() {
+        let to = path.canonicalize().map_err(io)?;
+        let folder = base.canonicalize().map_err(io)?;
+        // models--owner--name/snapshots/COMMIT, beside models--owner--name/blobs.
+        let snapshots = folder.parent().filter(|it| it.ends_with("snapshots"));
+        let downloads = snapshots.and_then(Path::parent).map(|it| it.join("blobs"));
+        if !to.starts_with(&folder) && downloads.is_none_or(|blobs| !to.starts_with(blobs)) {
+            let problem = "expected a file of the model, found a link to one outside its folder";
+            return Err(Error::file(&path, problem));
+        }
+    }
+    ggpo_files::read(&path, TOKENIZER).map(Some).map_err(io)
 }

@@ -2,7 +2,7 @@
 
 mod folder;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use folder::write_model_folder;
 
@@ -83,6 +83,19 @@ impl Base {
             missing: Vec::new(),
         })
     }
+}
+
+/// The files that a base model is read from.
+///
+/// # Errors
+/// If the index of weights in several files cannot be read.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    if is_gguf(path) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let described = ["config.json", "tokenizer.json"].map(|name| path.join(name));
+    let described = described.into_iter().filter(|path| path.exists());
+    Ok(described.chain(weights::files(path)?).collect())
 }
 
 /// The tokenizer of a base model.

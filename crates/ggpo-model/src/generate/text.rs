@@ -43,10 +43,10 @@ pub fn generate_texts<T: Number>(
     let has_encoder = model.start_token().is_some();
     let end = tokenizer.id("</s>").filter(|_| has_encoder);
     let encode = |prompt: &_| {
-        let ids = tokenizer.encode(AsRef::<str>::as_ref(prompt));
-        ids.into_iter().chain(end).collect()
+        let ids = tokenizer.encode(AsRef::<str>::as_ref(prompt))?;
+        Ok(ids.into_iter().chain(end).collect())
     };
-    let prompts: Vec<Vec<usize>> = prompts.iter().map(encode).collect();
+    let prompts: Vec<Vec<usize>> = prompts.iter().map(encode).collect::<Result<_>>()?;
     let new = |ids: &Vec<usize>| {
         let before = if has_encoder { &[][..] } else { ids };
         Continuation::new(before, tokenizer, &config.stop_strings)
@@ -109,7 +109,8 @@ impl<'a> Continuation<'a> {
     fn push(&mut self, id: usize) -> Result<ControlFlow<()>> {
         self.ids.push(id);
         let whole = self.tokenizer.decode(&self.ids)?;
-        self.text = whole.get(self.prompt..).unwrap_or_default().to_owned();
+        // A decoder may write the prompt's own text another way now.
+        self.text = whole[boundary(&whole, self.prompt)..].to_owned();
         let stops = self.stop_strings.iter();
         let Some(stop) = stops.filter_map(|stop| self.text.find(stop)).min() else {
             return Ok(ControlFlow::Continue(()));
@@ -126,9 +127,9 @@ impl<'a> Continuation<'a> {
         } else {
             self.text.len() - self.uncertain()
         };
-        let from = self.given.min(certain);
-        self.given = from.max(certain);
-        &self.text[from..certain]
+        let from = boundary(&self.text, self.given.min(certain));
+        self.given = self.given.max(certain);
+        self.text.get(from..certain).unwrap_or_default()
     }
 
     /// Bytes at the end that are an unfinished character or may be the
@@ -143,4 +144,11 @@ impl<'a> Continuation<'a> {
         let certain = starts.find(begins).unwrap_or(finished.len());
         self.text.len() - certain
     }
+}
+
+/// The first place from `at` on that is not within a character, or the end.
+fn boundary(text: &str, at: usize) -> usize {
+    (at..text.len())
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(text.len())
 }

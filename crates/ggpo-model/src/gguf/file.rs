@@ -129,8 +129,30 @@ impl<'a> File<'a> {
             }
             tensors.insert(name, tensor);
         }
+        refuse_shared(&tensors)?;
         Ok(File { metadata, tensors })
     }
+}
+
+/// Refuses tensors that share a place: each of them takes memory of its own.
+fn refuse_shared(tensors: &BTreeMap<String, StoredTensor<'_>>) -> Reading<()> {
+    let mut places: Vec<_> = tensors
+        .iter()
+        .map(|(name, tensor)| (tensor.bytes.as_ptr_range(), name))
+        .filter(|(place, _)| !place.is_empty())
+        .collect();
+    places.sort_by_key(|(place, _)| place.start);
+    for pair in places.windows(2) {
+        let [(first, one), (second, other)] = pair else {
+            continue;
+        };
+        if second.start < first.end {
+            return Err(format!(
+                "{other}: expected a place of its own, found one within that of {one}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What the file says of a tensor.

@@ -53,10 +53,11 @@ impl Value {
             9 if depth > 0 => {
                 let kind = reader.u32(key)?;
                 let count = reader.u64(key)?;
-                // No element is shorter than a byte, so the file's end is met
-                // before a wrong count takes memory.
-                let elements = (0..count).map(|_| Self::read_kind(reader, key, kind, depth - 1));
-                Value::Array(elements.collect::<Reading<_>>()?)
+                let mut elements = Vec::with_capacity(elements(reader, key, kind, count)?);
+                for _ in 0..count {
+                    elements.push(Self::read_kind(reader, key, kind, depth - 1)?);
+                }
+                Value::Array(elements)
             }
             9 => {
                 return Err(format!(
@@ -73,6 +74,35 @@ impl Value {
             }
         })
     }
+}
+
+/// Most elements of an array whose elements take less than four bytes in the file: in
+/// memory each takes eight times that.
+const MOST_SMALL: u64 = 1 << 20;
+
+/// Elements of an array for which memory may be taken: its count, if the rest of the
+/// file can hold them.
+fn elements(reader: &mut Reader<'_>, key: &str, kind: u32, count: u64) -> Reading<usize> {
+    // The shortest text is a length, the shortest array a type and a length.
+    let least = match kind {
+        0 | 1 | 7 => 1,
+        2 | 3 => 2,
+        4..=6 => 4,
+        9 => 12,
+        _ => 8,
+    };
+    let room = reader.left() as u64 / least;
+    let most = if least < 4 {
+        room.min(MOST_SMALL)
+    } else {
+        room
+    };
+    if count > most {
+        return Err(format!(
+            "{key}: expected at most {most} elements, found {count}"
+        ));
+    }
+    Ok(count as usize)
 }
 
 /// A value as an error message shows it.

@@ -14,8 +14,8 @@ mod tokenizer;
 
 use std::path::Path;
 
+use ggpo_files::read::ANY;
 use ggpo_tensor::Scalar;
-use ggpo_tensor::mapped::MappedFile;
 
 pub use metadata::{Metadata, Value};
 
@@ -59,15 +59,15 @@ pub struct SpecialTokens {
 
 /// Opens a GGUF file.
 ///
-/// The file is mapped into memory while it is read; nothing refers to it
-/// afterwards.
+/// The file is held in memory while it is read. It is not mapped: whoever cut it off
+/// meanwhile would end the process.
 ///
 /// # Errors
 /// If the file cannot be read, is malformed, describes something this project
 /// does not calculate, or holds NaN or infinity. The error names the file and
 /// the field or tensor.
 pub fn open<T: Scalar>(path: &Path) -> Result<GgufModel<T>> {
-    let bytes = MappedFile::open(path).map_err(|source| Error::io(path, source))?;
+    let bytes = ggpo_files::read(path, ANY).map_err(|source| Error::io(path, source))?;
     let model = File::read(&bytes).and_then(model);
     model.map_err(|problem| Error::file(path, problem))
 }
@@ -77,7 +77,7 @@ pub fn open<T: Scalar>(path: &Path) -> Result<GgufModel<T>> {
 /// # Errors
 /// As [`open`], as far as the tokenizer goes.
 pub fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
-    let bytes = MappedFile::open(path).map_err(|source| Error::io(path, source))?;
+    let bytes = ggpo_files::read(path, ANY).map_err(|source| Error::io(path, source))?;
     let tokenizer = |file: File<'_>| {
         let config = llama::config(&file)?;
         let (tokenizer, _) = tokenizer::read(&file.metadata, config.vocab_size)?;

@@ -19,6 +19,11 @@ impl<'a> Reader<'a> {
         self.position
     }
 
+    /// Bytes that are left.
+    pub(super) fn left(&self) -> usize {
+        self.bytes.len() - self.position
+    }
+
     /// The next `count` bytes, for `what`.
     pub(super) fn take(&mut self, count: u64, what: &str) -> Reading<&'a [u8]> {
         let rest = &self.bytes[self.position..];

@@ -291,7 +291,7 @@ fn encode(pre: &str, words: &str) -> Vec<usize> {
     file.metadata.set("tokenizer.ggml.pre", text(pre));
     file.metadata.set("tokenizer.ggml.add_bos_token", None);
     let model = model::<f32>(file).unwrap();
-    let ids = model.tokenizer.encode(words);
+    let ids = model.tokenizer.encode(words).unwrap();
     assert_eq!(model.tokenizer.decode(&ids).unwrap(), words);
     assert_eq!(model.special_tokens.add_bos, pre == "llama-bpe");
     let end = model.special_tokens.eos.unwrap();

@@ -40,8 +40,7 @@ pub(super) fn read(metadata: &Metadata, rows: usize) -> Reading<(Tokenizer, Spec
             "ignore_merges": pre(metadata)? == LLAMA_BPE,
         },
     });
-    let tokenizer = tokenizers::Tokenizer::from_bytes(json.to_string())
-        .and_then(Tokenizer::new)
+    let tokenizer = Tokenizer::parse(json.to_string())
         .map_err(|error| format!("tokenizer.ggml: expected a byte-level BPE, found {error}"))?;
     let said = SpecialIds {
         end_of_text: special.eos,
@@ -93,6 +92,10 @@ fn added_tokens(metadata: &Metadata, tokens: &[&str]) -> Reading<Vec<Json>> {
         };
         let special = SPECIAL_TYPES.contains(&kind);
         if special || kind == ADDED_TYPE {
+            if added.len() == MOST_ADDED {
+                let expected = format!("at most {MOST_ADDED} special and added tokens");
+                return Err(metadata.wrong(key, &expected));
+            }
             added.push(json!({
                 "id": id,
                 "content": token,
@@ -106,6 +109,9 @@ fn added_tokens(metadata: &Metadata, tokens: &[&str]) -> Reading<Vec<Json>> {
     }
     Ok(added)
 }
+
+/// Most tokens that are not made by merging. Each is described by itself.
+const MOST_ADDED: usize = 1 << 16;
 
 const LLAMA_BPE: &str = "llama-bpe";
 

@@ -116,6 +116,14 @@ impl Model {
         }
     }
 
+    /// Whether passes ask for an adapter of this module: the linear layers of the blocks
+    /// and of the head.
+    pub fn takes_adapter(&self, module: &str) -> bool {
+        module == "lm_head"
+            || self.head_modules().iter().any(|head| head == module)
+            || self.block_linears().iter().any(|linear| linear == module)
+    }
+
     /// Names of the head's own modules, new for every task and always trained.
     pub fn head_modules(&self) -> Vec<String> {
         match (self.head, &self.body) {

@@ -1,5 +1,7 @@
 //! How precisely the numbers of a model are stored.
 
+use half::{bf16, f16};
+
 /// The precision of stored weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
@@ -18,6 +20,15 @@ impl Precision {
             Precision::F32 => "float32",
             Precision::F16 => "float16",
             Precision::BF16 => "bfloat16",
+        }
+    }
+
+    /// Whether a number, rounded to this precision, is still a finite one.
+    pub(crate) fn holds(self, number: f64) -> bool {
+        match self {
+            Precision::F32 => (number as f32).is_finite(),
+            Precision::F16 => f16::from_f64(number).is_finite(),
+            Precision::BF16 => bf16::from_f64(number).is_finite(),
         }
     }
 }

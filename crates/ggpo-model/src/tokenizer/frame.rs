@@ -7,6 +7,7 @@ use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{Encoding, PostProcessor};
 
 use super::Tokenizer;
+use super::fence::{beginning, fenced};
 use crate::{Error, Result};
 
 /// Ids of special tokens that a model's description names.
@@ -28,13 +29,13 @@ impl SpecialIds {
     /// # Errors
     /// If the file cannot be read or is not JSON.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = match std::fs::read(path) {
+        let bytes = match ggpo_files::read(path, ggpo_files::read::DESCRIPTION) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(SpecialIds::default());
             }
             read => read.map_err(|source| Error::io(path, source))?,
         };
-        let config: Value = serde_json::from_slice(&bytes)
+        let config: Value = ggpo_files::json::from_slice(&bytes)
             .map_err(|error| Error::file(path, format!("expected JSON, found {error}")))?;
         let id = |field: &str| {
             let value = &config[field];
@@ -60,6 +61,8 @@ pub(super) struct Frame {
     separated: bool,
     /// Those that a post-processor sets before a text.
     prefix: Vec<usize>,
+    /// The largest id around a text or between two.
+    largest: Option<usize>,
 }
 
 impl Frame {
@@ -75,6 +78,7 @@ impl Frame {
                 lengths: [count(&[start, end]), count(&[start, end, end])],
                 separated: end.is_some(),
                 prefix: Vec::new(),
+                largest: start.max(end),
             });
         };
         let one = inner.post_process(probe()?, None, true)?;
@@ -83,6 +87,8 @@ impl Frame {
             let mask = encoding.get_special_tokens_mask().iter();
             mask.map(|&special| special == 1).collect()
         };
+        let ids = one.get_ids().iter().chain(two.get_ids());
+        let largest = ids.max().map(|&id| id as usize);
         let before = special(&one).iter().take_while(|special| **special).count();
         // From the first token of the first text to the last of the second.
         let two = special(&two);
@@ -99,7 +105,13 @@ impl Frame {
                 .iter()
                 .map(|&id| id as usize)
                 .collect(),
+            largest,
         })
+    }
+
+    /// The largest id around a text or between two.
+    pub(super) fn largest_id(&self) -> Option<usize> {
+        self.largest
     }
 }
 
@@ -132,16 +144,22 @@ impl Tokenizer {
     ///
     /// The two texts of a pair have a line break between them where the
     /// tokenizer has no special token to put there.
-    pub fn encode_framed(&self, text: &str, pair: Option<&str>, max_length: usize) -> Encoded {
-        let encode = |text: &str| {
-            let encoding = self.inner.encode_fast(text, false);
-            encoding.expect("a tokenizer that encodes the unknown encodes every text")
-        };
-        let first = encode(text);
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_framed(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        max_length: usize,
+    ) -> Result<Encoded> {
+        let encode = |text: &str| self.encoding(beginning(text, max_length));
+        let first = encode(text)?;
         let second = pair.map(|pair| match self.frame.separated {
             true => encode(pair),
             false => encode(&format!("\n{pair}")),
         });
+        let second = second.transpose()?;
         let room = max_length.saturating_sub(self.frame_length(pair.is_some()));
         let lengths = [first.len(), second.as_ref().map_or(0, Encoding::len)];
         let kept = longest_first(lengths, room);
@@ -150,19 +168,21 @@ impl Tokenizer {
         let (ids, token_types) = match self.frame.by_name {
             Some(frame) => framed_by_name(frame, &first, second.as_ref()),
             None => {
-                let framed = self.inner.post_process(first, second, true);
-                let framed = framed.expect("a post-processor that framed a text frames every text");
+                let framed = fenced(|| self.inner.post_process(first, second, true));
+                let framed = framed.map_err(|problem| {
+                    Error::config("text", "one that the post-processor can frame", problem)
+                })?;
                 (numbers(framed.get_ids()), numbers(framed.get_type_ids()))
             }
         };
-        Encoded {
+        Ok(Encoded {
             ids,
             token_types: match token_types.iter().all(|&segment| segment == 0) {
                 true => Vec::new(),
                 false => token_types,
             },
             truncated: kept != lengths,
-        }
+        })
     }
 }
 

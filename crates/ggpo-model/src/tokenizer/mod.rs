@@ -1,9 +1,11 @@
 //! Texts to token ids and back, and the special tokens around them.
 
+mod fence;
 mod frame;
 
 use std::path::Path;
 
+use ggpo_files::read::TOKENIZER;
 use ggpo_files::write_atomically;
 use tokenizers::models::bpe::{BPE, BpeTrainer, BpeTrainerBuilder};
 use tokenizers::models::wordlevel::WordLevel;
@@ -48,15 +50,19 @@ impl Tokenizer {
     /// # Errors
     /// If it cannot be read, is no tokenizer, or cannot encode every text.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-        tokenizers::Tokenizer::from_bytes(bytes)
-            .and_then(Self::new)
-            .map_err(|error| {
-                Error::file(
-                    path,
-                    format!("expected a tokenizer for any text, found {error}"),
-                )
+        let bytes = ggpo_files::read(path, TOKENIZER).map_err(|source| Error::io(path, source))?;
+        fence::check(&bytes)
+            .and_then(|()| Self::parse(bytes))
+            .map_err(|found| {
+                let problem = format!("expected a tokenizer for any text, found {found}");
+                Error::file(path, problem)
             })
+    }
+
+    /// Reads the text of a `tokenizer.json` that was checked, or made here.
+    pub(crate) fn parse(json: impl AsRef<[u8]>) -> std::result::Result<Self, String> {
+        let inner = fence::fenced(|| tokenizers::Tokenizer::from_bytes(json))?;
+        Self::new(inner)
     }
 
     /// A tokenizer whose texts are the numbers below `count`, one token each; every
@@ -79,18 +85,24 @@ impl Tokenizer {
     /// Takes over a tokenizer of the Hugging Face library.
     ///
     /// # Errors
-    /// If it cannot encode every text.
-    pub fn new(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<Self> {
+    /// If it cannot encode a text of a character that no vocabulary has, or the library
+    /// cannot use it.
+    pub fn new(inner: tokenizers::Tokenizer) -> std::result::Result<Self, String> {
+        fence::fenced(|| Self::prepare(inner))
+    }
+
+    fn prepare(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<Self> {
         inner.set_encode_special_tokens(true);
         inner.with_padding(None);
         inner.with_truncation(None)?;
         // A model without a token for the unknown fails at such a text.
         inner.encode_fast("\u{10FFFD}", false)?;
-        let ids = inner.get_vocab(true).into_values();
-        let vocabulary = ids.max().map_or(0, |largest| largest as usize + 1);
+        let frame = Frame::of(&inner)?;
+        let ids = inner.get_vocab(true).into_values().map(|id| id as usize);
+        let largest = ids.chain(frame.largest_id()).max();
         Ok(Tokenizer {
-            frame: Frame::of(&inner)?,
-            vocabulary,
+            vocabulary: largest.map_or(0, |largest| largest + 1),
+            frame,
             special: SpecialIds::default(),
             inner,
         })
@@ -147,10 +159,18 @@ impl Tokenizer {
     }
 
     /// Ids of a text, without special tokens.
-    pub fn encode(&self, text: &str) -> Vec<usize> {
-        let encoding = self.inner.encode_fast(text, false);
-        let encoding = encoding.expect("a tokenizer that encodes the unknown encodes every text");
-        encoding.get_ids().iter().map(|&id| id as usize).collect()
+    ///
+    /// # Errors
+    /// If the text has a word of more than 2^18 bytes, or the tokenizer cannot encode it.
+    pub fn encode(&self, text: &str) -> Result<Vec<usize>> {
+        let encoding = self.encoding(text)?;
+        Ok(encoding.get_ids().iter().map(|&id| id as usize).collect())
+    }
+
+    fn encoding(&self, text: &str) -> Result<tokenizers::Encoding> {
+        fence::check_words(text)
+            .and_then(|()| fence::fenced(|| self.inner.encode_fast(text, false)))
+            .map_err(|problem| Error::config("text", "one that the tokenizer can encode", problem))
     }
 
     /// The text of token ids, special tokens left out.
@@ -159,8 +179,7 @@ impl Tokenizer {
     /// If the tokenizer's own decoder cannot make text of them.
     pub fn decode(&self, ids: &[usize]) -> Result<String> {
         let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
-        self.inner
-            .decode(&ids, true)
+        fence::fenced(|| self.inner.decode(&ids, true))
             .map_err(|error| Error::config("token ids", "ids of a text", error))
     }
 
@@ -169,7 +188,18 @@ impl Tokenizer {
         self.inner.token_to_id(token).map(|id| id as usize)
     }
 
-    /// Number of tokens: every id is below it.
+    /// The largest id that sequences get: of tokens, of the special tokens around them,
+    /// of padding, and of what ends or begins a text.
+    pub fn largest_id(&self) -> usize {
+        let tokens = self.vocabulary.saturating_sub(1);
+        let end = self.end_of_text().unwrap_or(0);
+        tokens
+            .max(end)
+            .max(self.padding())
+            .max(self.decoder_start())
+    }
+
+    /// Number of tokens: every id of a text and of what stands around it is below it.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
     }
@@ -202,13 +232,15 @@ impl Tokenizer {
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
         Self::learn(&mut trainer, texts)
+            .map_err(|error| error.to_string())
+            .and_then(Self::new)
             .map_err(|error| Error::config("texts", "texts to learn a vocabulary from", error))
     }
 
     fn learn<S: AsRef<str> + Sync>(
         trainer: &mut BpeTrainer,
         texts: &[S],
-    ) -> tokenizers::Result<Self> {
+    ) -> tokenizers::Result<tokenizers::Tokenizer> {
         let bytes = ByteLevel::new(false, true, true);
         let mut untrained =
             TokenizerBuilder::<BPE, NormalizerWrapper, _, PostProcessorWrapper, _>::new()
@@ -217,7 +249,7 @@ impl Tokenizer {
                 .with_decoder(Some(bytes))
                 .build()?;
         untrained.train(trainer, texts.iter())?;
-        Self::new(untrained.into())
+        Ok(untrained.into())
     }
 }
 
@@ -241,6 +273,10 @@ mod tests {
         Tokenizer::train_byte_level_bpe(texts, 275, &SPECIALS).expect("trains")
     }
 
+    fn encode(text: &str) -> Vec<usize> {
+        TRAINED.encode(text).expect("encodes")
+    }
+
     #[test]
     fn special_tokens_have_the_first_ids() {
         for (id, token) in SPECIALS.into_iter().enumerate() {
@@ -252,14 +288,14 @@ mod tests {
 
     #[test]
     fn frequent_words_are_one_token() {
-        let ids = TRAINED.encode("the whale");
+        let ids = encode("the whale");
         assert_eq!(ids.len(), 2);
         assert_eq!(TRAINED.id("Ġwhale"), Some(ids[1]));
     }
 
     #[test]
     fn texts_never_hold_special_tokens() {
-        let ids = TRAINED.encode("[CLS] [SEP][MASK]");
+        let ids = encode("[CLS] [SEP][MASK]");
         assert!(ids.iter().all(|&id| id >= SPECIALS.len()));
         assert_eq!(TRAINED.decode(&ids).expect("decodes"), "[CLS] [SEP][MASK]");
     }
@@ -271,7 +307,7 @@ mod tests {
         TRAINED.save(&path).expect("writes");
         let read = Tokenizer::load(&path).expect("reads");
         let text = "[SEP] the Whale\u{301}, then… 鯨";
-        assert_eq!(read.encode(text), TRAINED.encode(text));
+        assert_eq!(read.encode(text).expect("encodes"), encode(text));
         assert_eq!(read.vocabulary(), TRAINED.vocabulary());
         let again = folder.path().join("again.json");
         read.save(&again).expect("writes");
@@ -320,7 +356,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_decodes_to_itself(text: String) {
-            let ids = TRAINED.encode(&text);
+            let ids = encode(&text);
             prop_assert!(ids.iter().all(|id| (5..275).contains(id)));
             prop_assert_eq!(TRAINED.decode(&ids).expect("decodes"), text);
         }

@@ -2,15 +2,14 @@
 //! written.
 //!
 //! They stand in `model.safetensors`, or in several files that
-//! `model.safetensors.index.json` lists. Files are mapped into memory, and a
-//! tensor is looked at only when it is converted.
+//! `model.safetensors.index.json` lists. A tensor is read only when it is converted.
 
 mod decode;
 mod stored;
 mod write;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ggpo_tensor::layout::swap_axes;
 use ggpo_tensor::{Scalar, Tensor};
@@ -153,6 +152,18 @@ fn check_extra<T: Scalar>(
         None => format!("found a tensor named {name}, which this model does not have"),
     };
     Err(Error::file(stored.file_of(name), problem))
+}
+
+/// The files that hold the weights in `folder`, an index included; none if there are no
+/// weights.
+///
+/// # Errors
+/// If there are weights that cannot be read.
+pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    match stored::is_there(folder) {
+        true => Ok(Stored::open(folder)?.paths()),
+        false => Ok(Vec::new()),
+    }
 }
 
 /// Whether the weights in `folder` hold a tensor of this name; not if there

@@ -1,12 +1,15 @@
 //! The tensors of one safetensors file, or of several with an index.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use ggpo_tensor::mapped::MappedFile;
+use ggpo_files::json;
+use ggpo_files::read::DESCRIPTION;
 use ggpo_tensor::{Scalar, Tensor, tensor};
-use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
-use safetensors::{Dtype, SafeTensorError};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 
 use super::decode::decode;
@@ -29,12 +32,13 @@ pub(super) struct Stored {
     places: BTreeMap<String, usize>,
 }
 
-/// A mapped safetensors file.
+/// A safetensors file, of which tensors are read when they are asked for. It is not
+/// mapped into memory: whoever cut it off meanwhile would end the process.
 struct StoredFile {
     path: PathBuf,
-    bytes: MappedFile,
+    file: File,
     /// Where the tensors' bytes begin.
-    start: usize,
+    start: u64,
     header: Metadata,
 }
 
@@ -73,8 +77,9 @@ impl Stored {
     }
 
     fn sharded(folder: &Path, path: PathBuf) -> Result<Self> {
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
-        let index: Index = serde_json::from_str(&text).map_err(|error| {
+        let bytes = ggpo_files::read(&path, DESCRIPTION);
+        let bytes = bytes.map_err(|source| Error::io(&path, source))?;
+        let index: Index = json::from_slice(&bytes).map_err(|error| {
             let problem = format!("expected JSON with a weight_map of file names, found {error}");
             Error::file(&path, problem)
         })?;
@@ -128,6 +133,13 @@ impl Stored {
         Ok(())
     }
 
+    /// All files, an index included.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        let files = self.files.iter().map(|file| file.path.clone());
+        let index = Some(self.path.clone()).filter(|path| files.clone().all(|it| it != *path));
+        files.chain(index).collect()
+    }
+
     /// The one file, or the index of several.
     pub(super) fn path(&self) -> &Path {
         &self.path
@@ -164,10 +176,11 @@ impl Stored {
     /// If they are not floating point, or one is NaN or infinity.
     pub(super) fn read<T: Scalar>(&self, name: &str) -> Result<Tensor<T>> {
         let (file, info) = (self.file(name), self.info(name));
-        let (first, end) = info.data_offsets;
-        let bytes = &file.bytes[file.start + first..file.start + end];
+        let bytes = file
+            .read(info)
+            .map_err(|source| Error::io(&file.path, source))?;
         let problem = |text: String| Error::file(&file.path, format!("{name}: {text}"));
-        let numbers: Vec<T> = decode(info.dtype, bytes).ok_or_else(|| {
+        let numbers: Vec<T> = decode(info.dtype, &bytes).ok_or_else(|| {
             let found = info.dtype;
             problem(format!("expected F64, F32, F16 or BF16, found {found}"))
         })?;
@@ -187,18 +200,64 @@ impl Stored {
     }
 }
 
+/// Most bytes of a header, as the format's own library has it.
+const LONGEST_HEADER: u64 = 100_000_000;
+
 impl StoredFile {
     fn open(path: &Path) -> Result<Self> {
-        let bytes = MappedFile::open(path).map_err(|source| Error::io(path, source))?;
-        let (header_length, header) = SafeTensors::read_metadata(&bytes)
-            .map_err(|error| Error::file(path, problem(bytes.len(), &error)))?;
+        let io = |source| Error::io(path, source);
+        let mut file = ggpo_files::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let wrong = |found: &str| {
+            let problem = format!("expected a safetensors file, found {found}");
+            Error::file(path, problem)
+        };
+        let within = "one that ends within its header, or another format";
+        if length == 0 {
+            return Err(wrong("an empty file"));
+        }
+        let mut header_length = [0; 8];
+        if length < 8 {
+            return Err(wrong(within));
+        }
+        file.read_exact(&mut header_length).map_err(io)?;
+        let header_length = u64::from_le_bytes(header_length);
+        let start = header_length.saturating_add(8);
+        if header_length > LONGEST_HEADER || start > length {
+            return Err(wrong(within));
+        }
+        let mut header = vec![0; header_length as usize];
+        file.read_exact(&mut header).map_err(io)?;
+        let header: Metadata = json::from_slice(&header).map_err(|found| wrong(&found))?;
+        let end = end_of(&header).map_err(|found| wrong(&found))?;
+        if start.checked_add(end) != Some(length) {
+            let found = "one of another length than its header says, so it is cut off or damaged";
+            return Err(wrong(found));
+        }
         Ok(StoredFile {
             path: path.to_owned(),
-            bytes,
-            // The length of the header stands before it.
-            start: size_of::<u64>() + header_length,
+            file,
+            start,
             header,
         })
+    }
+
+    /// The bytes of a tensor.
+    fn read(&self, info: &TensorInfo) -> std::io::Result<Vec<u8>> {
+        let (first, end) = info.data_offsets;
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(end - first)
+            .map_err(std::io::Error::other)?;
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(self.start + first as u64))?;
+        file.take((end - first) as u64).read_to_end(&mut bytes)?;
+        match bytes.len() == end - first {
+            true => Ok(bytes),
+            false => Err(std::io::Error::other(
+                "expected the file as it was opened, found it cut off meanwhile",
+            )),
+        }
     }
 
     fn names(&self) -> impl Iterator<Item = String> {
@@ -206,17 +265,26 @@ impl StoredFile {
     }
 }
 
-/// What is wrong with a file of this length in bytes.
-fn problem(length: usize, error: &SafeTensorError) -> String {
-    let found = match error {
-        _ if length == 0 => "an empty file".to_owned(),
-        SafeTensorError::MetadataIncompleteBuffer => {
-            "one of another length than its header says, so it is cut off or damaged".to_owned()
+/// Checks that the tensors stand one after the other, each with as many bytes as its
+/// shape and type need; returns where the last one ends.
+fn end_of(header: &Metadata) -> std::result::Result<u64, String> {
+    let mut tensors: Vec<_> = header.tensors().into_iter().collect();
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let mut end = 0;
+    for (name, info) in tensors {
+        let (first, last) = info.data_offsets;
+        let count = info
+            .shape
+            .iter()
+            .try_fold(1, |n: usize, &m| n.checked_mul(m));
+        let bits = count.and_then(|count| count.checked_mul(info.dtype.bitsize()));
+        let bytes = bits.filter(|bits| bits % 8 == 0).map(|bits| bits / 8);
+        if first != end || bytes.is_none() || last.checked_sub(first) != bytes {
+            return Err(format!(
+                "the tensor {name} at bytes {first} to {last}, which is not its size or place"
+            ));
         }
-        SafeTensorError::InvalidHeaderLength | SafeTensorError::HeaderTooSmall => {
-            "one that ends within its header, or another format".to_owned()
-        }
-        other => other.to_string(),
-    };
-    format!("expected a safetensors file, found {found}")
+        end = last;
+    }
+    Ok(end as u64)
 }

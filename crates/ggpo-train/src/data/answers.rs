@@ -1,5 +1,7 @@
 //! What the answer of a row is, or why it is none.
 
+use std::collections::HashMap;
+
 use super::collate::Answer;
 use super::config::{TaskConfig, TaskKind};
 use super::layout::Layout;
@@ -29,14 +31,16 @@ pub(super) fn classes(task: &TaskConfig, rows: &[Row]) -> Vec<String> {
 /// The answers of the rows; rows whose answer is none become bad ones.
 pub(super) fn answers(task: &TaskConfig, table: &mut Table, labels: &[String]) -> Vec<Answer> {
     let range = task.layout.and_then(Layout::range);
+    let numbers = labels.iter().map(String::as_str).zip(0..);
+    let numbers: HashMap<&str, usize> = numbers.collect();
     let parse = |row: &Row| -> Result<Answer, String> {
         let Some(label) = &row.label else {
             return Ok(Answer::Unknown);
         };
         match task.kind {
             TaskKind::Classification => {
-                let class = labels.iter().position(|known| known == label);
-                class.map(Answer::Class).ok_or_else(|| {
+                let class = numbers.get(label.as_str());
+                class.copied().map(Answer::Class).ok_or_else(|| {
                     let known = match labels.len() {
                         count if count > NAMED => format!("{count} labels"),
                         _ => format!("labels {}", listed(labels.iter().map(String::as_str))),

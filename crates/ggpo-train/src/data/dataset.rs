@@ -3,6 +3,7 @@
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
+use ggpo_files::read::ANY;
 use ggpo_model::tokenizer::Tokenizer;
 use rayon::prelude::*;
 
@@ -145,9 +146,9 @@ impl Dataset {
                 label,
                 ..row.clone()
             };
-            encoder.example(&row, Answer::Unknown).0.ids
+            Ok(encoder.example(&row, Answer::Unknown)?.0.ids)
         };
-        Ok(self.rows.iter().map(prompt).collect())
+        self.rows.iter().map(prompt).collect()
     }
 
     fn read(
@@ -156,7 +157,7 @@ impl Dataset {
         tokenizer: &Tokenizer,
         wanted: Wanted,
     ) -> crate::Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+        let bytes = ggpo_files::read(path, ANY).map_err(|source| Error::io(path, source))?;
         if task.kind == TaskKind::LanguageModelling {
             return blocks(path, bytes, task, tokenizer);
         }
@@ -208,7 +209,7 @@ fn blocks(
 ) -> crate::Result<Dataset> {
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::file(path, "expected UTF-8 text, found other bytes"))?;
-    let blocks = text::blocks(&tokenizer.encode(&text), task.max_length);
+    let blocks = text::blocks(&encode_whole(path, &text, tokenizer)?, task.max_length);
     if blocks.is_empty() {
         return Err(Error::file(path, "expected text of two tokens or more"));
     }
@@ -230,23 +231,35 @@ fn blocks(
     })
 }
 
-/// The rows as examples, and how many had to be cut; rows without any token
-/// become bad ones.
+/// The token ids of a file's text.
+fn encode_whole(path: &Path, text: &str, tokenizer: &Tokenizer) -> crate::Result<Vec<usize>> {
+    let problem = |error: ggpo_model::Error| Error::file(path, error.to_string());
+    tokenizer.encode(text).map_err(problem)
+}
+
+/// The rows as examples, and how many had to be cut; rows without any token, or that
+/// cannot be encoded, become bad ones.
 fn examples(encoder: &Encoder, table: &mut Table, answers: Vec<Answer>) -> (Vec<Example>, usize) {
     let rows = std::mem::take(&mut table.rows);
     let encode = |(row, answer)| encoder.example(row, answer);
-    let encoded: Vec<(Example, bool)> = rows.par_iter().zip(answers).map(encode).collect();
+    let encoded: Vec<_> = rows.par_iter().zip(answers).map(encode).collect();
     let mut examples = Vec::with_capacity(rows.len());
     let mut truncated = 0;
-    for (row, (example, cut)) in rows.into_iter().zip(encoded) {
-        if example.ids.is_empty() {
-            let reason = "expected text with tokens, found text without any".to_owned();
-            table.bad.push(BadRow {
-                line: row.line,
-                reason,
-            });
-            continue;
-        }
+    for (row, encoded) in rows.into_iter().zip(encoded) {
+        let found = match encoded {
+            Ok((example, _)) if example.ids.is_empty() => {
+                Err("expected text with tokens, found text without any".to_owned())
+            }
+            other => other.map_err(|error| error.to_string()),
+        };
+        let (example, cut) = match found {
+            Ok(found) => found,
+            Err(reason) => {
+                let line = row.line;
+                table.bad.push(BadRow { line, reason });
+                continue;
+            }
+        };
         table.rows.push(row);
         examples.push(example);
         truncated += usize::from(cut);

@@ -45,37 +45,40 @@ impl<'a> Encoder<'a> {
     }
 
     /// A row as an example, and whether it had to be cut.
-    pub(super) fn example(&self, row: &Row, answer: Answer) -> (Example, bool) {
+    ///
+    /// # Errors
+    /// If a text cannot be encoded.
+    pub(super) fn example(&self, row: &Row, answer: Answer) -> Result<(Example, bool)> {
         let max_length = self.task.max_length;
         match (self.task.kind, &row.label) {
             (TaskKind::Completion, Some(completion)) => self.completion(row, completion),
             (TaskKind::Completion, None) => {
-                let (ids, truncated) = self.prompt(&row.text, row.pair.as_deref(), max_length);
-                (Example::new(ids, answer), truncated)
+                let (ids, truncated) = self.prompt(&row.text, row.pair.as_deref(), max_length)?;
+                Ok((Example::new(ids, answer), truncated))
             }
             (TaskKind::TextToText, target) => {
                 let text = self.task.fill_template(&row.text, row.pair.as_deref());
-                let source = self.tokenizer.encode_framed(&text, None, max_length);
+                let source = self.tokenizer.encode_framed(&text, None, max_length)?;
                 let mut example = Example::new(source.ids, answer);
                 let mut truncated = source.truncated;
                 if let Some(target) = target {
-                    let mut ids = self.tokenizer.encode(target);
+                    let mut ids = self.tokenizer.encode(target)?;
                     truncated |= ids.len() >= max_length;
                     ids.truncate(max_length - 1);
                     ids.push(self.end);
                     example.answer = Answer::Sequence(ids);
                 }
-                (example, truncated)
+                Ok((example, truncated))
             }
             _ => {
                 let pair = row.pair.as_deref();
-                let encoded = self.tokenizer.encode_framed(&row.text, pair, max_length);
+                let encoded = self.tokenizer.encode_framed(&row.text, pair, max_length)?;
                 let example = Example {
                     ids: encoded.ids,
                     token_types: encoded.token_types,
                     answer,
                 };
-                (example, encoded.truncated)
+                Ok((example, encoded.truncated))
             }
         }
     }
@@ -83,12 +86,22 @@ impl<'a> Encoder<'a> {
     /// Ids of a prompt as a completion is trained after it: the special tokens
     /// that the tokenizer's post-processor sets before a text, then the text in the task's template; and whether its
     /// beginning had to be cut off, for at most `room` ids in all.
-    pub fn prompt(&self, text: &str, pair: Option<&str>, room: usize) -> (Vec<usize>, bool) {
+    ///
+    /// # Errors
+    /// If the text cannot be encoded.
+    pub fn prompt(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        room: usize,
+    ) -> Result<(Vec<usize>, bool)> {
         let prefix = self.tokenizer.prefix();
-        let ids = self.tokenizer.encode(&self.task.fill_template(text, pair));
+        let ids = self
+            .tokenizer
+            .encode(&self.task.fill_template(text, pair))?;
         let kept = ids.len().min(room.saturating_sub(prefix.len()));
         let end = &ids[ids.len() - kept..];
-        ([prefix, end].concat(), kept < ids.len())
+        Ok(([prefix, end].concat(), kept < ids.len()))
     }
 
     /// A prompt, and the completion that is to be predicted after it.
@@ -98,9 +111,9 @@ impl<'a> Encoder<'a> {
     /// too long together, tokens go by [`longest_first`]: those of the prompt at
     /// its beginning, those of the completion at its end, which then lacks the
     /// end-of-text token, since the text did not end there.
-    fn completion(&self, row: &Row, completion: &str) -> (Example, bool) {
-        let (prompt, _) = self.prompt(&row.text, row.pair.as_deref(), usize::MAX);
-        let mut completion = self.tokenizer.encode(completion);
+    fn completion(&self, row: &Row, completion: &str) -> Result<(Example, bool)> {
+        let (prompt, _) = self.prompt(&row.text, row.pair.as_deref(), usize::MAX)?;
+        let mut completion = self.tokenizer.encode(completion)?;
         completion.push(self.end);
         let prefix = self.tokenizer.prefix();
         let prompt = &prompt[prefix.len()..];
@@ -109,6 +122,6 @@ impl<'a> Encoder<'a> {
         completion.truncate(kept[1]);
         let ids = [prefix, &prompt[prompt.len() - kept[0]..], &completion].concat();
         let from = ids.len() - completion.len();
-        (Example::new(ids, Answer::Tokens { from }), kept != lengths)
+        Ok((Example::new(ids, Answer::Tokens { from }), kept != lengths))
     }
 }

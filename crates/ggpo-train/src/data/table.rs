@@ -62,7 +62,11 @@ pub fn parse(path: &Path, bytes: &[u8], source: &Source) -> crate::Result<Table>
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     match source.format {
         Format::Tsv => delimited::table(path, delimited::tsv(bytes), source),
-        Format::Csv => delimited::table(path, delimited::csv(path, bytes)?.into_iter(), source),
+        Format::Csv => {
+            let mut failed = None;
+            let table = delimited::table(path, delimited::csv(path, bytes, &mut failed), source);
+            failed.map_or(table, Err)
+        }
         Format::Jsonl => jsonl::table(path, bytes, source),
     }
 }
@@ -121,14 +125,21 @@ fn at_line(path: &Path, line: u64, problem: impl AsRef<str>) -> Error {
     Error::file(path, format!("line {line}: {}", problem.as_ref()))
 }
 
-/// Names in quotes, with commas; long ones are cut.
-pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+/// Names in quotes, with commas; long ones are cut, and of many only the first are
+/// there.
+pub(super) fn listed<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
     const LONGEST: usize = 40;
+    const MOST: usize = 12;
     let quote = |name: &str| match name.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("\"{}...\"", &name[..end]),
         None => format!("\"{name}\""),
     };
-    names.map(quote).collect::<Vec<_>>().join(", ")
+    let mut listed: Vec<String> = names.by_ref().take(MOST).map(quote).collect();
+    match names.count() {
+        0 => {}
+        more => listed.push(format!("and {more} more")),
+    }
+    listed.join(", ")
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ggpo_files::read::TOML;
+use ggpo_files::toml_problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -57,9 +59,8 @@ impl RunConfig {
     /// # Errors
     /// If it cannot be read, or a field is missing, unknown or out of range.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
-        let config: RunConfig =
-            toml::from_str(&text).map_err(|error| Error::file(path, error.to_string()))?;
+        let text = ggpo_files::read_text(path, TOML).map_err(|source| Error::io(path, source))?;
+        let config = Self::parse(&text).map_err(|problem| Error::file(path, problem))?;
         config.validate()?;
         Ok(config)
     }
@@ -69,7 +70,7 @@ impl RunConfig {
     /// # Errors
     /// What does not fit, if it is none.
     pub(super) fn parse(text: &str) -> std::result::Result<Self, String> {
-        toml::from_str(text).map_err(|error: toml::de::Error| error.to_string())
+        toml::from_str(text).map_err(|error| toml_problem(text, error.message(), error.span()))
     }
 
     /// The description as TOML.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use ggpo_files::read::TOML;
+use ggpo_files::toml_problem;
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -27,10 +29,10 @@ impl Description {
     /// # Errors
     /// If it cannot be read or is not TOML.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
-        let table = text
-            .parse()
-            .map_err(|error: toml::de::Error| Error::file(path, error.to_string()))?;
+        let text = ggpo_files::read_text(path, TOML).map_err(|source| Error::io(path, source))?;
+        let table = text.parse().map_err(|error: toml::de::Error| {
+            Error::file(path, toml_problem(&text, error.message(), error.span()))
+        })?;
         Ok(Description { table })
     }
 

@@ -2,13 +2,15 @@
 //!
 //! The folder holds `config.toml` (the resolved description), `metrics.jsonl`
 //! (one line per step and per evaluation) and the same as TensorBoard events,
-//! `adapter/` or `model/`, `checkpoint.bin`, and at the end `result.json`. A run
-//! that was stopped goes
-//! on from its checkpoint to the same bits.
+//! `adapter/` or `model/`, `checkpoint.bin` with the one before it, and at the end
+//! `result.json`. A run that was stopped goes on from its checkpoint to the same bits,
+//! unless what it reads has changed meanwhile. It holds a lock on the folder, so a second
+//! process is refused.
 
 mod config;
 mod description;
 mod events;
+mod inputs;
 mod records;
 mod session;
 mod task;
@@ -18,14 +20,16 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use ggpo_files::write_atomically;
+use ggpo_files::lock::LOCK;
+use ggpo_files::read::{ANY, TOML};
+use ggpo_files::{json, write_atomically};
 use ggpo_lora::NoiseStatistics;
 use serde::{Deserialize, Serialize};
 
 pub use config::{ClassLoss, HeadConfig, HeadFit, RunConfig, ScoredRows, TaskConfig, TaskKind};
 pub use description::{DEFAULT_EPOCHS, Description};
 pub use session::{CHECKPOINT, CheckpointSummary, Stepper, summarize_checkpoint};
-pub use task::{Corpora, Task};
+pub use task::{Corpora, Task, check_segments, check_task};
 pub use trained::assemble;
 
 use crate::metrics::Scores;
@@ -92,8 +96,9 @@ pub const DESCRIPTION: &str = "config.toml";
 /// step.
 ///
 /// # Errors
-/// If an input cannot be used, the folder belongs to another run, or a file
-/// cannot be written. A run whose loss is no longer a number is not an error:
+/// If an input cannot be used or has changed since the run began, the folder belongs to
+/// another run or another process works in it, a file cannot be written, or the run was
+/// asked to stop. A run whose loss is no longer a number is not an error:
 /// the result says so.
 pub fn run(
     config: &RunConfig,
@@ -158,10 +163,10 @@ pub fn run_shared(
 /// If the file is there but is not a result.
 pub fn read_result(folder: &Path) -> Result<Option<RunResult>> {
     let path = folder.join(RESULT);
-    match std::fs::read_to_string(&path) {
+    match ggpo_files::read(&path, ANY) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::io(path, source)),
-        Ok(text) => serde_json::from_str(&text)
+        Ok(text) => json::from_slice(&text)
             .map(Some)
             .map_err(|error| Error::file(path, format!("expected a result, found {error}"))),
     }
@@ -184,7 +189,7 @@ pub enum FolderState {
 /// If the folder holds another run or other files, or cannot be read.
 pub fn state(config: &RunConfig, folder: &Path) -> Result<FolderState> {
     let path = folder.join(DESCRIPTION);
-    match std::fs::read_to_string(&path) {
+    match ggpo_files::read_text(&path, TOML) {
         Ok(text) if RunConfig::parse(&text).as_ref() == Ok(config) => {
             Ok(match folder.join(RESULT).exists() {
                 true => FolderState::Finished,
@@ -211,7 +216,10 @@ fn refuse_other_files(folder: &Path) -> Result<()> {
     // A process that was killed while it claimed the folder leaves the
     // description behind under a name for unfinished files.
     let is_left = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(".partial-"))
+        entry.is_ok_and(|entry| {
+            let name = entry.file_name();
+            name == LOCK || name.to_string_lossy().starts_with(".partial-")
+        })
     };
     match entries.into_iter().all(is_left) {
         true => Ok(()),
@@ -224,7 +232,6 @@ fn refuse_other_files(folder: &Path) -> Result<()> {
 
 /// Makes the folder this run's own.
 fn claim_folder(config: &RunConfig, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|source| Error::io(folder, source))?;
     let path = folder.join(DESCRIPTION);
     if path.exists() {
         return Ok(());

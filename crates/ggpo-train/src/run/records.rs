@@ -2,9 +2,11 @@
 //! and the same as TensorBoard events.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use ggpo_files::json;
+use ggpo_files::read::ANY;
 use serde::{Deserialize, Serialize};
 
 use super::events::EventFile;
@@ -30,17 +32,20 @@ enum Line {
 impl Records {
     /// Opens `metrics.jsonl`, making it if it is not there, and continues from its
     /// first `bytes` bytes; what they say is told to TensorBoard anew if `events`
-    /// are wanted.
+    /// are wanted. A file that is shorter continues after its last whole line: what is
+    /// lost of it is lost to readers alone.
     pub(super) fn open(folder: &Path, bytes: u64, events: bool) -> Result<Self> {
         let path = folder.join("metrics.jsonl");
         let opened = OpenOptions::new()
             .create(true)
+            .read(true)
             .write(true)
             .truncate(false)
             .open(&path)
             .and_then(|mut file| {
-                file.set_len(bytes)?;
-                file.seek(SeekFrom::Start(bytes))?;
+                let whole = whole_lines(&mut file, bytes)?;
+                file.set_len(whole)?;
+                file.seek(SeekFrom::Start(whole))?;
                 Ok(file)
             });
         let metrics = BufWriter::new(opened.map_err(|source| Error::io(&path, source))?);
@@ -58,15 +63,13 @@ impl Records {
         if self.events.is_none() {
             return Ok(());
         }
-        let text = std::fs::read_to_string(&self.path);
-        let text = text.map_err(|source| Error::io(&self.path, source))?;
-        for (index, line) in text.lines().enumerate() {
-            let line = serde_json::from_str(line).map_err(|error| {
-                let line = index + 1;
-                let problem = format!("line {line}: expected metrics, found {error}");
-                Error::file(&self.path, problem)
-            })?;
-            self.tell(&line)?;
+        let bytes = ggpo_files::read(&self.path, ANY);
+        let bytes = bytes.map_err(|source| Error::io(&self.path, source))?;
+        for line in bytes.split(|&byte| byte == b'\n') {
+            // A line that somebody has changed says nothing.
+            if let Ok(line) = json::from_slice(line) {
+                self.tell(&line)?;
+            }
         }
         Ok(())
     }
@@ -129,4 +132,15 @@ impl Records {
             .and_then(|()| self.metrics.stream_position())
             .map_err(|source| Error::io(&self.path, source))
     }
+}
+
+/// The length of the whole lines in the first `bytes` bytes of a file.
+fn whole_lines(file: &mut File, bytes: u64) -> std::io::Result<u64> {
+    if file.metadata()?.len() >= bytes {
+        return Ok(bytes);
+    }
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    let end = text.iter().rposition(|&byte| byte == b'\n');
+    Ok(end.map_or(0, |end| end as u64 + 1))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use ggpo_files::write_atomically;
+use ggpo_files::{FolderLock, create_folder, remove_left_over, write_atomically};
 use ggpo_lora::NoiseStatistics;
 use ggpo_lora::peft::{PeftAdapter, Wrapped};
 use ggpo_model::base::{Base, write_model_folder};
@@ -14,15 +14,16 @@ use ggpo_tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::config::RunConfig;
+use super::inputs::{Input, refuse_changes};
 use super::records::Records;
 use super::task::{Corpora, Task};
-use super::{Keep, LABELS, RESULT, RunResult, claim_folder};
+use super::{Keep, LABELS, RESULT, RunResult, claim_folder, state};
 use crate::evaluation::evaluate;
 use crate::method::Trainable;
 use crate::metrics::Scores;
-use crate::ranks::{Ranks, any};
+use crate::ranks::{Ranks, largest};
 use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerState};
-use crate::{Error, Result, checkpoint};
+use crate::{Error, Result, checkpoint, interrupt};
 
 /// Name of the checkpoint in a run's folder.
 pub const CHECKPOINT: &str = "checkpoint.bin";
@@ -41,6 +42,8 @@ struct Best {
 struct Checkpoint {
     /// The description, so that another run's checkpoint is refused.
     config: String,
+    /// What the run reads, so that changed inputs are refused.
+    inputs: Vec<Input>,
     trainer: TrainerState<f32>,
     best: Option<Best>,
     history: History,
@@ -69,11 +72,13 @@ pub(super) struct Session<'a> {
     records: Option<Records>,
     keep: Keep,
     ranks: Arc<dyn Ranks>,
+    /// Keeps others out of the folder; of the first rank.
+    _lock: Option<FolderLock>,
 }
 
 impl<'a> Session<'a> {
-    /// Opens the inputs, then the folder, which is not touched before every
-    /// input is found right; continues from the checkpoint if there is one.
+    /// Opens the inputs, then the folder, which is not made before every input is
+    /// found right; continues from the checkpoint if there is one.
     pub(super) fn open(
         config: &'a RunConfig,
         corpora: &Corpora,
@@ -81,10 +86,24 @@ impl<'a> Session<'a> {
         keep: Keep,
         ranks: Arc<dyn Ranks>,
     ) -> Result<Self> {
+        // Whoever works in the folder already is found before the inputs are read.
+        let lock = match ranks.is_first() && folder.is_dir() {
+            true => Some(lock(folder)?),
+            false => None,
+        };
         let task = Task::open(config, corpora)?;
         let mut trainer = new_trainer(config, &task)?;
         trainer.share_with(Arc::clone(&ranks));
-        let saved = read_checkpoint(config, folder)?;
+        let lock = match lock {
+            None if ranks.is_first() => {
+                create_folder(folder).map_err(|source| Error::io(folder, source))?;
+                Some(self::lock(folder)?)
+            }
+            lock => lock,
+        };
+        // Another process may have begun, and even ended, meanwhile.
+        state(config, folder)?;
+        let saved = read_checkpoint(config, &task, folder)?;
         let (mut best, mut history, mut metrics_bytes) = (None, History::default(), 0);
         if let Some(saved) = saved {
             trainer.restore(saved.trainer)?;
@@ -92,8 +111,9 @@ impl<'a> Session<'a> {
             metrics_bytes = saved.metrics_bytes;
         }
         // The folder changes when all ranks have read what is in it.
-        any(&*ranks, false);
+        largest(&*ranks, 0);
         let records = if ranks.is_first() {
+            remove_left_over(folder);
             claim_folder(config, folder)?;
             write_labels(folder, &task)?;
             let events = keep == Keep::Weights;
@@ -111,6 +131,7 @@ impl<'a> Session<'a> {
             best,
             history,
             keep,
+            _lock: lock,
         })
     }
 
@@ -129,6 +150,16 @@ impl<'a> Session<'a> {
         let mut batches = Vec::new();
         while self.trainer.steps_done() < total {
             let step = self.trainer.steps_done();
+            // Ranks end after the same step, whichever was asked to.
+            let signal = largest(&*self.ranks, interrupt::requested().unwrap_or(0));
+            if signal != 0 {
+                self.save_checkpoint()?;
+                return Err(Error::Interrupted {
+                    signal,
+                    steps: step,
+                    folder: self.folder.to_owned(),
+                });
+            }
             if step / per_epoch != epoch {
                 epoch = step / per_epoch;
                 batches = self.task.epoch(self.config, epoch);
@@ -215,6 +246,7 @@ impl<'a> Session<'a> {
         };
         let saved = Checkpoint {
             config: self.config.to_toml(),
+            inputs: self.task.inputs().to_vec(),
             trainer: self.trainer.state(),
             best: self.best.clone(),
             history: self.history.clone(),
@@ -260,7 +292,11 @@ impl<'a> Session<'a> {
         };
         match self.keep {
             Keep::Weights => self.save_weights()?,
-            Keep::Records => remove_if_there(&self.folder.join(CHECKPOINT))?,
+            Keep::Records => {
+                let path = self.folder.join(CHECKPOINT);
+                remove_if_there(&path)?;
+                remove_if_there(&checkpoint::previous(&path))?;
+            }
         }
         records.sync()?;
         let path = self.folder.join(RESULT);
@@ -359,18 +395,48 @@ pub fn summarize_checkpoint(path: &Path) -> Result<CheckpointSummary> {
     })
 }
 
-/// The checkpoint in a run's folder, if there is one.
-fn read_checkpoint(config: &RunConfig, folder: &Path) -> Result<Option<Checkpoint>> {
+fn lock(folder: &Path) -> Result<FolderLock> {
+    FolderLock::take(folder).map_err(|source| Error::io(folder, source))
+}
+
+/// The newest checkpoint in a run's folder that can be used, if there is one.
+fn read_checkpoint(config: &RunConfig, task: &Task, folder: &Path) -> Result<Option<Checkpoint>> {
     let path = folder.join(CHECKPOINT);
-    if !path.exists() {
+    let newest = checkpoint::read_newest::<Checkpoint>(&path, CHECKPOINT_KIND)?;
+    let Some((saved, damaged)) = newest else {
         return Ok(None);
+    };
+    if let Some(problem) = damaged {
+        let steps = saved.trainer.steps_done();
+        ggpo_files::sentence::note(&format!(
+            "warning: {problem}; the one before it is of step {steps} and is used instead"
+        ));
     }
-    let saved: Checkpoint = checkpoint::read(&path, CHECKPOINT_KIND)?;
     if RunConfig::parse(&saved.config).as_ref() != Ok(config) {
         let problem = "expected a checkpoint of this run, found another run's";
         return Err(Error::file(path, problem));
     }
+    refuse_changes(&saved.inputs, task.inputs())?;
+    if !saved.is_consistent() {
+        let problem = "expected a course of as many steps as were done, found another";
+        return Err(Error::file(path, problem));
+    }
     Ok(Some(saved))
+}
+
+impl Checkpoint {
+    /// Whether its parts are of one moment.
+    fn is_consistent(&self) -> bool {
+        let steps = self.trainer.steps_done();
+        let evaluated = self.history.evaluations.iter().map(|(step, _)| *step);
+        self.history.losses.len() == steps as usize
+            && self
+                .best
+                .iter()
+                .map(|best| best.step)
+                .chain(evaluated)
+                .all(|step| step <= steps)
+    }
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {

@@ -1,15 +1,16 @@
 //! A task's splits as batches.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use ggpo_model::batch::Batch;
 use ggpo_model::tokenizer::Tokenizer;
-use ggpo_model::{Body, Head, Model, base};
+use ggpo_model::{Body, Head, Model, base, fit};
 use ggpo_tensor::random::{Purpose, Stream};
 
 use super::config::{RunConfig, TaskConfig, TaskKind};
+use super::inputs::{Input, inputs};
 use crate::data::bucket::{epoch_batches, scored_batches};
 use crate::data::{Answer, Dataset, Example, FileNotes, Fill, collate};
 use crate::{Error, Result};
@@ -23,6 +24,8 @@ pub struct Corpora(Mutex<BTreeMap<String, Arc<Corpus>>>);
 
 /// The tokenised splits of a task.
 struct Corpus {
+    /// What the corpus is made of, as it was just before it was read.
+    inputs: Vec<Input>,
     tokenizer: Tokenizer,
     labels: Vec<String>,
     notes: Vec<(&'static str, FileNotes)>,
@@ -61,6 +64,7 @@ impl Corpora {
 impl Corpus {
     fn read(config: &RunConfig) -> Result<Self> {
         let task = &config.task;
+        let inputs = inputs(config)?;
         let tokenizer = base::tokenizer(&config.model)?;
         let mut train = Dataset::open(&task.train, task, &tokenizer, None)?;
         let set_aside = match task.test {
@@ -78,6 +82,7 @@ impl Corpus {
         let validation = other("validation", &task.validation)?;
         let test = other("test", &task.test)?.or(set_aside);
         Ok(Corpus {
+            inputs,
             train: train.examples,
             validation,
             test,
@@ -141,6 +146,11 @@ impl Task {
         head(self.kind, &self.corpus.labels)
     }
 
+    /// The files that the run reads, as they were before they were read.
+    pub(super) fn inputs(&self) -> &[Input] {
+        &self.corpus.inputs
+    }
+
     /// Names of the classes of a classification, in order; else empty.
     pub fn labels(&self) -> &[String] {
         &self.corpus.labels
@@ -156,30 +166,15 @@ impl Task {
         &self.corpus.tokenizer
     }
 
-    /// Checks that the model can read the tokens.
+    /// Checks that the model can do the task and read its tokens.
     ///
     /// # Errors
-    /// If a sequence may be longer than the model's positions, the tokenizer's
-    /// vocabulary exceeds the embedding, or a token is of a segment that the
-    /// model does not know.
+    /// As [`check_task`], [`fit::check`] and [`check_segments`].
     pub fn check(&self, config: &RunConfig, model: &Model) -> Result<()> {
-        check_fit(config, self.tokenizer(), model)?;
-        let types = match &model.body {
-            Body::Bert(bert) => bert.type_vocab_size,
-            _ => usize::MAX,
-        };
-        let largest = self
-            .train
-            .iter()
-            .flat_map(|example| &example.token_types)
-            .max();
-        match largest.filter(|largest| **largest >= types) {
-            Some(largest) => {
-                let problem = format!("expected segments below {types}, found {largest}");
-                Err(Error::file(config.model.join("tokenizer.json"), problem))
-            }
-            None => Ok(()),
-        }
+        check_kind(self.kind, model)?;
+        fit::check(model, self.tokenizer(), self.labels(), &config.model)?;
+        check_length(&config.task, model)?;
+        check_segments(&self.train, model, &config.model)
     }
 
     /// Optimiser steps of one pass over the training rows.
@@ -231,26 +226,71 @@ pub(super) fn head(kind: TaskKind, labels: &[String]) -> Head {
     }
 }
 
-/// Checks that a model can read what its tokenizer writes.
+/// Checks that a model can do a task.
 ///
 /// # Errors
-/// If a sequence may be longer than the model's positions, or the tokenizer's
-/// vocabulary exceeds the embedding.
-pub(super) fn check_fit(config: &RunConfig, tokenizer: &Tokenizer, model: &Model) -> Result<()> {
-    let length = config.task.max_length;
-    if length > model.positions() {
-        let expected = format!("at most {}, the model's positions", model.positions());
-        return Err(Error::config("task.max_length", expected, length));
+/// If the task is not valid, is of another kind than the model's head, or allows
+/// sequences longer than the model's positions.
+pub fn check_task(task: &TaskConfig, model: &Model) -> Result<()> {
+    task.validate()?;
+    check_kind(task.kind, model)?;
+    check_length(task, model)
+}
+
+/// A kind of task needs its head, and one that predicts tokens also a body in which no
+/// position sees those after it.
+fn check_kind(kind: TaskKind, model: &Model) -> Result<()> {
+    let has_encoder = model.start_token().is_some();
+    let fits = match kind {
+        TaskKind::Classification => matches!(model.head, Head::Classes(_)),
+        TaskKind::Regression => model.head == Head::Value,
+        TaskKind::LanguageModelling | TaskKind::Completion => model.is_decoder() && !has_encoder,
+        TaskKind::TextToText => model.is_decoder() && has_encoder,
+    };
+    if fits {
+        return Ok(());
     }
-    let (tokens, rows) = (tokenizer.vocabulary(), model.vocabulary());
-    if tokens > rows {
-        let problem = format!(
-            "the tokenizer's vocabulary exceeds the embedding: \
-             expected at most {rows} tokens, found {tokens}"
-        );
-        return Err(Error::file(config.model.join("tokenizer.json"), problem));
+    let expected = match (model.head, has_encoder) {
+        (Head::Classes(_), _) => "classification, which the model's head is for",
+        (Head::Value, _) => "regression, which the model's head is for",
+        (Head::Tokens, true) => "text-to-text, as the model has an encoder and a decoder",
+        (Head::Tokens, false) if model.is_decoder() => {
+            "language-modelling or completion, which the model's head is for"
+        }
+        _ => "classification or regression, as every position of the model sees all others",
+    };
+    Err(Error::config("task.kind", expected, kind.name()))
+}
+
+fn check_length(task: &TaskConfig, model: &Model) -> Result<()> {
+    let length = task.max_length;
+    if length <= model.positions() {
+        return Ok(());
     }
-    Ok(())
+    let expected = format!("at most {}, the model's positions", model.positions());
+    Err(Error::config("task.max_length", expected, length))
+}
+
+/// Checks that a model knows the segments of examples.
+///
+/// # Errors
+/// If a token is of a segment that the model does not know; `base` is what it names.
+pub fn check_segments(examples: &[Example], model: &Model, base: &Path) -> Result<()> {
+    let Body::Bert(bert) = &model.body else {
+        return Ok(());
+    };
+    let types = bert.type_vocab_size;
+    let largest = examples
+        .iter()
+        .flat_map(|example| &example.token_types)
+        .max();
+    match largest.filter(|largest| **largest >= types) {
+        Some(largest) => {
+            let problem = format!("expected segments below {types}, found {largest}");
+            Err(Error::file(base.join("tokenizer.json"), problem))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The rows that are set aside for the test, the same in all runs on a file.

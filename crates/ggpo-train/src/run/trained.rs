@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ggpo_files::read::DESCRIPTION as DESCRIPTION_BYTES;
 use ggpo_model::assembled::Assembled;
 
 use super::{DESCRIPTION, LABELS, RunConfig};
@@ -19,10 +20,12 @@ pub fn assemble(folder: &Path) -> Result<(RunConfig, Assembled)> {
     };
     let path = folder.join(LABELS);
     if path.exists() {
-        let text = std::fs::read_to_string(&path).map_err(|cause| Error::io(&path, cause))?;
-        assembled.labels = serde_json::from_str(&text).map_err(|error| {
+        let bytes = ggpo_files::read(&path, DESCRIPTION_BYTES);
+        let bytes = bytes.map_err(|cause| Error::io(&path, cause))?;
+        assembled.labels = ggpo_files::json::from_slice(&bytes).map_err(|error| {
             Error::file(&path, format!("expected names of classes, found {error}"))
         })?;
+        assembled.check(&path)?;
     }
     Ok((config, assembled))
 }

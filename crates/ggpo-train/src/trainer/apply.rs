@@ -82,9 +82,38 @@ impl<T: Real> Trainer<T> {
     /// # Errors
     /// If the state does not fit the model and its method.
     pub fn restore(&mut self, state: TrainerState<T>) -> Result<()> {
-        self.restore_snapshot(state.trained)?;
-        self.gradients = LayerGradients::from(state.gradients);
         let other = || Error::config("checkpoint", "the state of the run's method", "another");
+        let (steps, step) = (self.config.steps, state.step);
+        if step > steps {
+            let expected = format!("at most the {steps} steps of the run");
+            return Err(Error::config("checkpoint", expected, step));
+        }
+        self.restore_snapshot(state.trained)?;
+        let shape = |name: &str| {
+            let own = self.trainable.parameters.get(name);
+            let factor = || {
+                self.trainable
+                    .adapters
+                    .iter()
+                    .find_map(|(module, adapter)| {
+                        let factor = name.strip_prefix(module.as_str())?.strip_prefix('.')?;
+                        adapter.factor(factor)
+                    })
+            };
+            own.or_else(factor).map(|tensor| tensor.shape().to_vec())
+        };
+        if !state.gradients.fit(&self.trainable.adapters, shape) {
+            return Err(Error::config(
+                "checkpoint",
+                "gradients of this model",
+                "others",
+            ));
+        }
+        let length = |name: &str| Some(shape(name)?.iter().product());
+        self.optimizer
+            .restore(state.optimizer, step, length)
+            .map_err(|problem| Error::config("checkpoint", problem, "another state"))?;
+        self.gradients = LayerGradients::from(state.gradients);
         match (&mut self.perturbation, state.perturbation) {
             (Some(perturbation), Some(state)) => perturbation.restore(state)?,
             (None, None) => {}
@@ -95,8 +124,15 @@ impl<T: Real> Trainer<T> {
             (None, None) => {}
             _ => return Err(other()),
         }
-        self.optimizer = state.optimizer;
-        self.step = state.step;
+        let adapters = &self.trainable.adapters;
+        let perturbation = self.perturbation.as_ref();
+        let regulator = self.regulator.as_ref();
+        if perturbation.is_some_and(|it| !it.fits(adapters))
+            || regulator.is_some_and(|it| !it.fits(adapters))
+        {
+            return Err(other());
+        }
+        self.step = step;
         Ok(())
     }
 
@@ -122,7 +158,9 @@ impl<T: Real> Trainer<T> {
         }
         for (name, stored) in snapshot {
             match self.trainable.trained_mut(&name) {
-                Some(slot) if slot.shape() == stored.shape => *slot = stored.into_tensor(),
+                Some(slot) if slot.shape() == stored.shape && stored.is_whole() => {
+                    *slot = stored.into_tensor()
+                }
                 _ => {
                     let expected = "the trained tensors of this model";
                     return Err(Error::config("checkpoint", expected, name));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ggpo_lora::{ActingGradients, State};
+use ggpo_lora::{ActingGradients, Adapter, Adapters, State};
 use ggpo_tensor::{Scalar, Tensor, flat, tensor};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,32 @@ impl<T: Scalar> From<&LayerGradients<T>> for StoredGradients<T> {
             merged: store(gradients.merged.iter()),
             factors: store(gradients.factors.iter()),
         }
+    }
+}
+
+impl<T: Scalar> StoredGradients<T> {
+    /// Whether they are gradients of these adapters, and of tensors whose shape `shape`
+    /// tells by name.
+    pub(super) fn fit(
+        &self,
+        adapters: &Adapters<T>,
+        shape: impl Fn(&str) -> Option<Vec<usize>>,
+    ) -> bool {
+        let of_layer = |(module, [a, b]): (&String, &[StoredTensor<T>; 2])| {
+            let Some((m, n)) = adapters.get(module).map(Adapter::dim) else {
+                return false;
+            };
+            let whole = a.is_whole() && b.is_whole();
+            whole
+                && matches!((&*a.shape, &*b.shape), (&[r, columns], &[rows, s])
+                if r == s && (rows, columns) == (m, n))
+        };
+        let all = self.acting.is_empty() || self.acting.len() == adapters.len();
+        let mut named = self.merged.iter().chain(&self.factors);
+        let of_name = |(name, tensor): (&String, &StoredTensor<T>)| {
+            tensor.is_whole() && shape(name).as_ref() == Some(&tensor.shape)
+        };
+        all && self.acting.iter().all(of_layer) && named.all(of_name)
     }
 }
 
@@ -96,7 +122,19 @@ impl<T: Scalar> StoredTensor<T> {
         self.elements.is_empty()
     }
 
+    /// Whether it has as many elements as its shape says, all of them finite.
+    pub(super) fn is_whole(&self) -> bool {
+        let count = self
+            .shape
+            .iter()
+            .try_fold(1, |n: usize, &m| n.checked_mul(m));
+        count == Some(self.elements.len()) && self.elements.iter().all(|x| x.value().is_finite())
+    }
+
     /// The tensor.
+    ///
+    /// # Panics
+    /// If it has another number of elements than its shape says.
     pub fn into_tensor(self) -> Tensor<T> {
         tensor(&self.shape, self.elements)
     }

@@ -390,6 +390,7 @@ fn a_spoilt_checkpoint_is_refused() {
     let folder = world.path("spoilt");
     finish(&config, &folder);
     std::fs::remove_file(folder.join(RESULT)).unwrap();
+    std::fs::remove_file(folder.join("checkpoint.previous.bin")).unwrap();
     let path = folder.join("checkpoint.bin");
     let mut bytes = read(&path);
     *bytes.last_mut().unwrap() ^= 1;

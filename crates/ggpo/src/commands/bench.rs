@@ -15,6 +15,7 @@ use ggpo_tensor::simd::{Level, level};
 use ggpo_lora::method::{METHODS, Method};
 
 use crate::output::print_json;
+use crate::say_part;
 
 /// Arguments of `ggpo bench`.
 #[derive(Args)]
@@ -102,7 +103,7 @@ impl Bench {
         match self.json {
             true => records.iter().try_for_each(print_json),
             false => {
-                print!("{}", table(&records));
+                say_part!("{}", table(&records));
                 Ok(())
             }
         }

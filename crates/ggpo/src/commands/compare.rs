@@ -10,6 +10,7 @@ use ggpo_train::Error;
 use ggpo_train::run::{Corpora, Description};
 
 use crate::options::{RunOptions, method_names};
+use crate::{say, signals};
 
 /// Arguments of `ggpo compare`.
 #[derive(Args)]
@@ -79,6 +80,7 @@ impl Compare {
         if description.get("task.test").is_none() && description.get("task.test_share").is_none() {
             description.set("task.test_share", TEST_SHARE)?;
         }
+        signals::stop_runs();
         let run = description.complete(&Corpora::default())?;
         for rate in &self.learning_rates {
             if !(rate.is_finite() && *rate > 0.0) {
@@ -117,10 +119,10 @@ impl Compare {
             title: "A comparison of methods",
         };
         for finding in reproduce(&order, &|_| unreachable!("a comparison measures no time"))? {
-            println!("{}: {}", finding.claim, finding.judgement.verdict);
+            say!("{}: {}", finding.claim, finding.judgement.verdict);
         }
-        println!("report: {}", self.out.join("report.html").display());
-        println!("        {}", self.out.join("report.md").display());
+        say!("report: {}", self.out.join("report.html").display());
+        say!("        {}", self.out.join("report.md").display());
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::options::RunOptions;
 use crate::output::print_json;
+use crate::{note, say};
 
 /// Arguments of `ggpo estimate`.
 #[derive(Args)]
@@ -65,7 +66,7 @@ impl Estimate {
             config.micro_batches,
             self.ranks
         );
-        eprintln!("measuring a few steps and scores");
+        note!("measuring a few steps and scores");
         let found = estimate(&config)?;
         match self.json {
             true => self.print_json(&found, network),
@@ -77,17 +78,17 @@ impl Estimate {
     }
 
     fn print(&self, found: &RunEstimate, network: Network) {
-        println!("trained numbers: {}", found.trained);
-        println!("steps: {}, {:.1} ms each", found.steps, found.step_ms);
-        println!("training: {}", minutes(found.training_seconds));
-        println!("scores: {}", minutes(found.scoring_seconds));
-        println!("all together: {}", minutes(found.seconds()));
+        say!("trained numbers: {}", found.trained);
+        say!("steps: {}, {:.1} ms each", found.steps, found.step_ms);
+        say!("training: {}", minutes(found.training_seconds));
+        say!("scores: {}", minutes(found.scoring_seconds));
+        say!("all together: {}", minutes(found.seconds()));
         if let Some(memory) = found.peak_memory_mib {
-            println!("peak memory: {memory:.0} MiB");
+            say!("peak memory: {memory:.0} MiB");
         }
         if self.ranks > 1 {
             let step = found.step_ms_on(self.ranks, network);
-            println!(
+            say!(
                 "on {} ranks: {step:.1} ms a step, {:.1} times as fast; {:.2} MB received in each",
                 self.ranks,
                 found.step_ms / step,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use ggpo_files::write_atomically;
+use ggpo_files::{check_target, write_atomically};
 use ggpo_lab::progress;
 use ggpo_lab::statistics::{Interval, wilson_interval};
 use ggpo_model::batch::Batch;
@@ -21,6 +21,7 @@ use serde_json::{Map, json};
 use crate::options::FormOptions;
 use crate::output::print_json;
 use crate::source::{Opened, Source};
+use crate::{note, say};
 
 /// Arguments of `ggpo eval`.
 #[derive(Args)]
@@ -60,11 +61,14 @@ pub(crate) struct Eval {
 
 impl Eval {
     pub(crate) fn execute(&self) -> Result<()> {
+        if let Some(path) = &self.answers {
+            check_target(path).map_err(|cause| Error::io(path, cause))?;
+        }
         let opened = self.source.open()?;
         let task = opened.task(&self.form, &self.data)?;
         let dataset = opened.dataset(&task, &self.data)?;
         if !self.json {
-            eprintln!("{}", dataset.notes);
+            note!("{}", dataset.notes);
         }
         let exact = self
             .exact_match
@@ -80,6 +84,10 @@ impl Eval {
         let batches: Vec<Batch> = batches.into_iter().map(|(_, batch)| batch).collect();
         let (parameters, adapters) = (&model.parameters, &model.adapters);
         let scores = evaluate(&model.model, parameters, adapters, &batches, &Alone);
+        if !scores.loss.is_finite() {
+            let problem = format!("expected a finite loss, found {}", scores.loss);
+            return Err(Error::file(&self.data, problem).into());
+        }
         if self.json {
             let mut fields = Map::from_iter([
                 ("data".to_owned(), json!(self.data)),
@@ -99,9 +107,9 @@ impl Eval {
             return print_json(&fields);
         }
         if let Some(exact) = exact {
-            println!("{exact}");
+            say!("{exact}");
         }
-        println!("{scores}");
+        say!("{scores}");
         Ok(())
     }
 
@@ -113,7 +121,7 @@ impl Eval {
         dataset: &Dataset,
     ) -> Result<ExactMatch> {
         let prompts = dataset.prompts(task, &opened.assembled.tokenizer)?;
-        let total = (prompts.len() * self.max_new_tokens) as u64;
+        let total = prompts.len().saturating_mul(self.max_new_tokens) as u64;
         let bar = progress::bar(total, "writing", "tokens at most");
         let written = write_answers(&opened.assembled, &prompts, self.max_new_tokens, || {
             bar.inc(1)

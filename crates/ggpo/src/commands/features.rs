@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::{note, say};
 use anyhow::Result;
 use clap::Args;
 use ggpo_train::data::{TaskConfig, TaskKind};
@@ -67,10 +68,10 @@ impl Features {
             },
             seed: self.seed,
         };
-        eprintln!("reading texts with {}", self.model.display());
+        note!("reading texts with {}", self.model.display());
         let written = write_features(&config, &self.out)?;
         let [train, validation, test] = written.rows;
-        println!(
+        say!(
             "{} features of {train} training, {validation} validation and {test} test rows \
              written: {}",
             written.width,

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::fetch::fetch_repository;
 use crate::output::print_json;
+use crate::say;
 
 /// Arguments of `ggpo fetch`.
 #[derive(Args)]
@@ -49,14 +50,14 @@ impl Fetch {
                 "bytes": fetched.bytes,
             }));
         }
-        println!("{} at commit {}", self.repository, fetched.commit);
-        println!(
+        say!("{} at commit {}", self.repository, fetched.commit);
+        say!(
             "{} files, {} bytes: {}",
             fetched.files.len(),
             fetched.bytes,
             to.display()
         );
-        println!(
+        say!(
             "next: ggpo train --model {} --train FILE --out DIR",
             to.display()
         );

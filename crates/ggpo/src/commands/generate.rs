@@ -1,18 +1,19 @@
 //! `ggpo generate`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use ggpo_files::write_atomically;
+use ggpo_files::read::ANY;
+use ggpo_files::{check_target, json as strict, read_text, write_atomically};
 use ggpo_lab::progress;
 use ggpo_model::generate::{GenerateConfig, Sampling, TextConfig, generate_texts};
 use ggpo_train::Error;
 use serde_json::json;
 
-use crate::output::print_json;
+use crate::output::{flush, print_json};
 use crate::source::Source;
+use crate::{say, say_part};
 
 /// Arguments of `ggpo generate`.
 #[derive(Args)]
@@ -64,6 +65,9 @@ impl Generate {
             Some(path) => read_prompts(path)?,
             None => self.prompt.clone(),
         };
+        if let Some(path) = &self.out {
+            check_target(path).map_err(|cause| Error::io(path, cause))?;
+        }
         let assembled = self.source.open()?.assembled;
         let config = TextConfig {
             tokens: GenerateConfig {
@@ -77,13 +81,13 @@ impl Generate {
         };
         // One prompt at a terminal is shown as it grows.
         let live = prompts.len() == 1 && !self.json && self.out.is_none();
-        let total = (prompts.len() * self.max_new_tokens) as u64;
+        let total = prompts.len().saturating_mul(self.max_new_tokens) as u64;
         let bar = match live {
             true => indicatif::ProgressBar::hidden(),
             false => progress::bar(total, "generating", "tokens at most"),
         };
         if live {
-            print!("{}", prompts[0]);
+            say_part!("{}", prompts[0]);
         }
         let texts = generate_texts(
             &assembled.model,
@@ -95,15 +99,14 @@ impl Generate {
             &mut |_, news| {
                 bar.inc(1);
                 if live {
-                    print!("{news}");
-                    // A terminal that is gone is noticed at the end.
-                    let _ = std::io::stdout().flush();
+                    say_part!("{news}");
+                    flush();
                 }
             },
         )?;
         bar.finish_and_clear();
         if live {
-            println!();
+            say!("");
             return Ok(());
         }
         self.give(&prompts, &texts)
@@ -126,14 +129,14 @@ impl Generate {
             let lines: String = pairs().map(|pair| format!("{}\n", line(pair))).collect();
             write_atomically(path, lines.as_bytes()).map_err(|cause| Error::io(path, cause))?;
             if !self.json {
-                println!("{} texts written: {}", texts.len(), path.display());
+                say!("{} texts written: {}", texts.len(), path.display());
             }
         }
         for (prompt, text) in pairs() {
             if self.json {
                 print_json(&json!({"prompt": prompt, "text": text}))?;
             } else if self.out.is_none() {
-                println!("{prompt}{text}\n");
+                say!("{prompt}{text}\n");
             }
         }
         Ok(())
@@ -142,7 +145,7 @@ impl Generate {
 
 /// The prompts of a file, one per line.
 fn read_prompts(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|cause| Error::io(path, cause))?;
+    let text = read_text(path, ANY).map_err(|cause| Error::io(path, cause))?;
     let is_json = path
         .extension()
         .is_some_and(|extension| extension == "jsonl");
@@ -156,7 +159,7 @@ fn read_prompts(path: &Path) -> Result<Vec<String>> {
             prompts.push(line.to_owned());
             continue;
         }
-        let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+        let value: serde_json::Value = strict::from_slice(line.as_bytes()).unwrap_or_default();
         match value.get("prompt").and_then(|prompt| prompt.as_str()) {
             Some(prompt) => prompts.push(prompt.to_owned()),
             None => bail!(

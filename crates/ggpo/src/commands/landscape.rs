@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::loss::{self, LossOptions};
 use crate::output::print_json;
+use crate::say;
 
 /// Arguments of `ggpo landscape`.
 #[derive(Args)]
@@ -94,7 +95,7 @@ impl LandscapeCommand {
             return print_json(&json!({"out": out, "files": names, "loss": found.loss}));
         }
         let names = names.join(", ");
-        println!(
+        say!(
             "loss {:.4} in the middle; {}: {names}",
             found.loss,
             out.display()

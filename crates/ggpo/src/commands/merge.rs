@@ -1,14 +1,18 @@
 //! `ggpo merge`.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use ggpo_files::check_new_folder;
 use ggpo_model::Precision;
 use ggpo_model::base::write_model_folder;
+use ggpo_train::Error;
 use serde_json::json;
 
 use crate::output::print_json;
+use crate::say;
 use crate::source::Source;
 
 /// Arguments of `ggpo merge`.
@@ -41,6 +45,12 @@ enum StoredAs {
 
 impl Merge {
     pub(crate) fn execute(&self) -> Result<()> {
+        check_new_folder(&self.out).map_err(|cause| match cause.kind() {
+            ErrorKind::AlreadyExists => {
+                Error::file(&self.out, "expected a new folder, found one that exists")
+            }
+            _ => Error::io(&self.out, cause),
+        })?;
         let opened = self.source.open()?;
         let assembled = &opened.assembled;
         if assembled.adapters.is_empty() {
@@ -66,7 +76,7 @@ impl Merge {
             }));
         }
         let layers = assembled.adapters.len();
-        println!("{layers} adapters merged; written: {}", self.out.display());
+        say!("{layers} adapters merged; written: {}", self.out.display());
         Ok(())
     }
 }

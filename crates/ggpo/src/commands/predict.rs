@@ -1,10 +1,10 @@
 //! `ggpo predict`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use ggpo_files::write_atomically;
+use ggpo_files::{check_target, write_atomically};
 use ggpo_lab::progress;
 use ggpo_train::Error;
 use ggpo_train::data::bucket::scored_batches;
@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::options::FormOptions;
 use crate::output::print_json;
 use crate::source::{Opened, Source};
+use crate::{note, say};
 
 /// Arguments of `ggpo predict`.
 #[derive(Args)]
@@ -43,22 +44,24 @@ pub(crate) struct Predict {
 
 impl Predict {
     pub(crate) fn execute(&self) -> Result<()> {
+        check_target(&self.out).map_err(|cause| Error::io(&self.out, cause))?;
         let opened = self.source.open()?;
         let task = opened.task(&self.form, &self.data)?;
         let dataset = Dataset::open_unlabelled(&self.data, &task, &opened.assembled.tokenizer)?;
+        opened.check_examples(&dataset)?;
         if !self.json {
-            eprintln!("{}", dataset.notes);
+            note!("{}", dataset.notes);
         }
         let table = if task.kind.writes() {
             self.written(&opened, &dataset)?
         } else {
-            judged(&opened, &task, &dataset)?
+            judged(&self.data, &opened, &task, &dataset)?
         };
         write_atomically(&self.out, &table).map_err(|cause| Error::io(&self.out, cause))?;
         if self.json {
             return print_json(&json!({"out": self.out, "rows": dataset.examples.len()}));
         }
-        println!(
+        say!(
             "{} rows written: {}",
             dataset.examples.len(),
             self.out.display()
@@ -69,7 +72,7 @@ impl Predict {
     /// The texts that the model writes.
     fn written(&self, opened: &Opened, dataset: &Dataset) -> Result<Vec<u8>> {
         let prompts: Vec<Vec<usize>> = dataset.examples.iter().map(|row| row.ids.clone()).collect();
-        let total = (prompts.len() * self.max_new_tokens) as u64;
+        let total = prompts.len().saturating_mul(self.max_new_tokens) as u64;
         let bar = progress::bar(total, "writing", "tokens at most");
         let answers = write_answers(&opened.assembled, &prompts, self.max_new_tokens, || {
             bar.inc(1)
@@ -85,7 +88,7 @@ impl Predict {
 }
 
 /// Classes with their probabilities, or numbers.
-fn judged(opened: &Opened, task: &TaskConfig, dataset: &Dataset) -> Result<Vec<u8>> {
+fn judged(data: &Path, opened: &Opened, task: &TaskConfig, dataset: &Dataset) -> Result<Vec<u8>> {
     let model = &opened.assembled;
     let bar = progress::bar(dataset.examples.len() as u64, "predicting", "rows");
     let batches = scored_batches(
@@ -106,7 +109,13 @@ fn judged(opened: &Opened, task: &TaskConfig, dataset: &Dataset) -> Result<Vec<u
             .map(|label| format!("probability {label}")),
     );
     let mut table = Table::new(&header)?;
-    for prediction in predictions {
+    for (prediction, row) in predictions.into_iter().zip(&dataset.rows) {
+        if !prediction.is_finite() {
+            let line = row.line;
+            let problem =
+                format!("line {line}: expected a finite prediction, found NaN or infinity");
+            return Err(Error::file(data, problem).into());
+        }
         match prediction {
             Prediction::Value(value) => table.row(&[value.to_string()])?,
             Prediction::Class {

@@ -10,6 +10,7 @@ use ggpo_lab::sharpness::{
 
 use crate::loss::{self, LossOptions};
 use crate::output::print_json;
+use crate::say_part;
 
 /// Arguments of `ggpo sharpness`.
 #[derive(Args)]
@@ -68,7 +69,7 @@ impl SharpnessCommand {
         if self.json {
             return print_json(&found);
         }
-        print!("{}", table(&found));
+        say_part!("{}", table(&found));
         Ok(())
     }
 }

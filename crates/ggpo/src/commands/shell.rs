@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use ggpo_train::Error;
 
 use crate::Arguments;
+use crate::{say, say_part};
 
 /// Arguments of `ggpo completions`.
 #[derive(Args)]
@@ -22,7 +23,9 @@ pub(crate) struct Completions {
 impl Completions {
     pub(crate) fn execute(&self) -> Result<()> {
         let mut command = Arguments::command();
-        clap_complete::generate(self.shell, &mut command, "ggpo", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command, "ggpo", &mut script);
+        say_part!("{}", String::from_utf8_lossy(&script));
         Ok(())
     }
 }
@@ -38,10 +41,10 @@ pub(crate) struct Man {
 
 impl Man {
     pub(crate) fn execute(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.out).map_err(|cause| Error::io(&self.out, cause))?;
+        ggpo_files::create_folder(&self.out).map_err(|cause| Error::io(&self.out, cause))?;
         clap_mangen::generate_to(Arguments::command(), &self.out)
             .map_err(|cause| Error::io(&self.out, cause))?;
-        println!("pages written: {}", self.out.display());
+        say!("pages written: {}", self.out.display());
         Ok(())
     }
 }

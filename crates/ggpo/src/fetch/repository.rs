@@ -24,6 +24,17 @@ pub(super) struct ListedFile {
     pub(super) size: Option<u64>,
     /// What is known of a large file's contents.
     pub(super) lfs: Option<LargeFile>,
+    /// What git knows its contents by.
+    #[serde(rename = "blobId")]
+    pub(super) blob_id: Option<String>,
+}
+
+/// What a file's contents are known by, in hexadecimal digits.
+pub(super) enum Checksum {
+    /// Their sha256.
+    Sha256(String),
+    /// That of git: the sha1 of a header and the contents.
+    Git(String),
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -56,17 +67,27 @@ impl Listing {
         self.siblings.iter().find(|file| file.rfilename == name)
     }
 
-    /// The commit must be a plain name: it becomes one of a folder.
+    /// What becomes part of a path must be a plain name: the commit, checksums, and
+    /// the names of files.
     pub(super) fn check(&self, repo: &str) -> Result<()> {
-        let hexadecimal = |sha: &str| sha.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !self.sha.is_empty() && hexadecimal(&self.sha) {
-            return Ok(());
+        let refused = |what: &str, found: &str| {
+            let problem = format!("expected {what} in the hub's answer, found {found:?}");
+            Err(Error::fetch(repo, problem))
+        };
+        if !is_hexadecimal(&self.sha, 1..=64) {
+            return refused("a commit", &self.sha);
         }
-        let problem = format!(
-            "expected a commit in the hub's answer, found {:?}",
-            self.sha
-        );
-        Err(Error::fetch(repo, problem))
+        for file in &self.siblings {
+            if !is_plain(&file.rfilename) {
+                return refused("names of files inside the repository", &file.rfilename);
+            }
+            if let Some(LargeFile { sha256 }) = &file.lfs
+                && !is_hexadecimal(sha256, 64..=64)
+            {
+                return refused("a sha256", sha256);
+            }
+        }
+        Ok(())
     }
 
     /// One named GGUF file.
@@ -106,12 +127,12 @@ impl Listing {
     }
 
     /// The parts named in the text of an index.
-    pub(super) fn parts(&self, repo: &str, index: &str) -> Result<Vec<ListedFile>> {
+    pub(super) fn parts(&self, repo: &str, index: &[u8]) -> Result<Vec<ListedFile>> {
         #[derive(Deserialize)]
         struct Index {
             weight_map: std::collections::BTreeMap<String, String>,
         }
-        let index: Index = serde_json::from_str(index)
+        let index: Index = ggpo_files::json::from_slice(index)
             .map_err(|error| Error::fetch(repo, format!("{INDEX}: {error}")))?;
         let names: BTreeSet<String> = index.weight_map.into_values().collect();
         let part = |name: String| {
@@ -129,12 +150,47 @@ impl Listing {
         let names: Vec<&str> = names.filter(|name| wanted(name)).collect();
         match names.as_slice() {
             [] => "none".to_owned(),
-            names => names.join(", "),
+            names if names.len() <= NAMED => names.join(", "),
+            names => format!(
+                "{} and {} more",
+                names[..NAMED].join(", "),
+                names.len() - NAMED
+            ),
         }
     }
 }
 
+/// Names of files in a message.
+const NAMED: usize = 8;
+
+fn is_hexadecimal(text: &str, lengths: std::ops::RangeInclusive<usize>) -> bool {
+    lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether a path leads to something below the folder that it starts in, on every
+/// system.
+fn is_plain(path: &str) -> bool {
+    const LONGEST: usize = 255;
+    let plain = |part: &str| {
+        let strange = |c: char| c.is_control() || ['\\', ':'].contains(&c);
+        !["", ".", ".."].contains(&part) && part.len() <= LONGEST && !part.contains(strange)
+    };
+    path.len() <= 4 * LONGEST && path.split('/').all(plain)
+}
+
 impl ListedFile {
+    /// What the hub says of the contents.
+    pub(super) fn checksum(&self) -> Option<Checksum> {
+        if let Some(large) = &self.lfs {
+            return Some(Checksum::Sha256(large.sha256.to_ascii_lowercase()));
+        }
+        let id = self
+            .blob_id
+            .as_ref()
+            .filter(|id| is_hexadecimal(id, 40..=40));
+        id.map(|id| Checksum::Git(id.to_ascii_lowercase()))
+    }
+
     /// The last part of the path.
     pub(super) fn name(&self) -> &str {
         self.rfilename
@@ -153,6 +209,7 @@ mod tests {
             rfilename: (*name).to_owned(),
             size: None,
             lfs: None,
+            blob_id: None,
         };
         Listing {
             sha: "ab12".to_owned(),
@@ -207,6 +264,7 @@ mod tests {
             format!(
                 r#"{{"weight_map": {{"a": "m-2.safetensors", "b": "m-1.safetensors", "c": "{part}"}}}}"#
             )
+            .into_bytes()
         };
         let parts = there
             .parts("a/b", &index("m-1.safetensors"))
@@ -216,7 +274,38 @@ mod tests {
             let error = there.parts("a/b", &index(lost)).expect_err("refused");
             assert!(error.to_string().contains(lost), "{error}");
         }
-        assert!(there.parts("a/b", "{}").is_err());
+        assert!(there.parts("a/b", b"{}").is_err());
+    }
+
+    #[test]
+    fn names_stay_inside() {
+        for name in ["config.json", "onnx/model.onnx", "a b/.gitattributes"] {
+            listing(&[name]).check("a/b").expect("plain");
+        }
+        let long = "x".repeat(300);
+        for name in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "x/..",
+            "x/../../y",
+            "a//b",
+            "./x",
+            "c:\\x",
+            "x\n",
+            &long,
+        ] {
+            let error = listing(&[name]).check("a/b").expect_err(name);
+            assert!(
+                error.to_string().contains("names of files inside"),
+                "{error}"
+            );
+        }
+        let mut large = listing(&["model.safetensors"]);
+        large.siblings[0].lfs = Some(LargeFile {
+            sha256: "../../x".to_owned(),
+        });
+        assert!(large.check("a/b").is_err());
     }
 
     #[test]

@@ -7,9 +7,12 @@
 mod common;
 mod compare;
 mod fetch;
+mod hostile_files;
+mod hostile_hub;
 mod levels;
 mod methods;
 mod program;
 mod refusals;
 mod runner;
+mod runs_end_well;
 mod sharpness;

@@ -388,10 +388,12 @@ fn checkpoints_that_cannot_be_gone_on_from() {
     );
     std::fs::remove_file(world.path("run/result.json")).unwrap();
     let path = world.path("run/checkpoint.bin");
+    // Nothing to fall back on.
+    std::fs::remove_file(world.path("run/checkpoint.previous.bin")).unwrap();
     let intact = read(&path);
     let mut spoilt = intact.clone();
     spoilt[200] ^= 1;
-    let other = [&b"GGPOCKPT\x03\0\0\0\x0b\0\0\0pretraining"[..], &[0; 12]].concat();
+    let other = [&b"GGPOCKPT\x04\0\0\0\x0b\0\0\0pretraining"[..], &[0; 12]].concat();
     let cases = [
         (spoilt, "checksum"),
         (intact[..100].to_vec(), "bytes after the header"),

@@ -91,11 +91,11 @@ pub fn measure(config: &StudyConfig, host: &impl Host) -> Result<Study> {
     };
     let pieces = plan(config)?;
     let quiet = pieces.iter().map(|piece| piece.seconds).sum();
-    eprintln!(
+    ggpo_files::sentence::note(&format!(
         "about {} on a quiet machine, at most about {}",
         minutes(quiet),
         minutes(limit)
-    );
+    ));
     let begun = Instant::now();
     for (index, piece) in pieces.iter().enumerate() {
         let later: f64 = pieces[index + 1..].iter().map(|piece| piece.seconds).sum();

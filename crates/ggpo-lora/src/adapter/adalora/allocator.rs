@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use ggpo_tensor::{Scalar, Tensor, flat, matmul, matmul_nt, matmul_tn, view2};
 
 use super::{AdaLoraConfig, E, P, Q};
-use crate::adapter::{Adapters, Regulator, parameter_name};
+use crate::adapter::{Adapter, Adapters, Regulator, parameter_name};
 use crate::{LoraError, State};
 
 /// Running means of the importance of one parameter's elements.
@@ -260,6 +260,23 @@ impl<T: Scalar> Regulator<T> for RankAllocator<T> {
                 .insert(name, Importance { mean, uncertainty });
         }
         state.finish()
+    }
+
+    fn fits(&self, adapters: &Adapters<T>) -> bool {
+        let rank = |adapter: &Adapter<T>| adapter.factor(E).map_or(0, |e| e.len());
+        let mut pairs = self.pattern.iter().zip(adapters.values());
+        let pattern = self.pattern.is_empty()
+            || self.pattern.len() == adapters.len()
+                && pairs.all(|(stays, adapter)| stays.len() == rank(adapter));
+        let known = self.importance.iter().all(|(name, importance)| {
+            let lengths = [importance.mean.len(), importance.uncertainty.len()];
+            let factor = adapters.iter().find_map(|(module, adapter)| {
+                let factor = name.strip_prefix(module.as_str())?.strip_prefix('.')?;
+                adapter.factor(factor)
+            });
+            factor.is_some_and(|factor| lengths == [factor.len(); 2])
+        });
+        pattern && known
     }
 }
 

@@ -17,7 +17,7 @@ pub use config::{
 pub use gaussian::GaussianRows;
 
 use super::{Perturbation, Reads, gradients, norm};
-use crate::{AdaptedLayers, LayerView, LoraError, NoiseStatistics, State};
+use crate::{AdaptedLayers, Adapter, Adapters, LayerView, LoraError, NoiseStatistics, State};
 use rows::{Deviations, RowScales};
 
 /// What is known of the noise of one layer.
@@ -290,6 +290,15 @@ impl<T: Scalar> Perturbation<T> for Ggpo<T> {
         self.scales.clear();
         self.factor = 0.0;
         Ok(())
+    }
+
+    fn fits(&self, adapters: &Adapters<T>) -> bool {
+        let rows = |(layer, adapter): (&LayerNoise<T>, &Adapter<T>)| {
+            layer.base_std.len() == adapter.dim().0
+        };
+        self.layers.is_empty()
+            || self.layers.len() == adapters.len()
+                && self.layers.iter().zip(adapters.values()).all(rows)
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<BertConfig> {
     let config = BertConfig {
         vocab_size: fields.count("vocab_size")?,
         hidden_size: fields.count("hidden_size")?,
-        num_hidden_layers: fields.count("num_hidden_layers")?,
+        num_hidden_layers: fields.layers("num_hidden_layers")?,
         num_attention_heads: fields.count("num_attention_heads")?,
         intermediate_size: fields.count("intermediate_size")?,
         max_position_embeddings: fields.count("max_position_embeddings")?,

@@ -83,6 +83,9 @@ const COMMON: &[&str] = &[
     "use_bfloat16",
 ];
 
+/// Most layers of a model; the deepest that are published have a twentieth of it.
+const MOST_LAYERS: usize = 4096;
+
 /// The fields of an object of `config.json`. A field that is null is as good
 /// as absent.
 pub(super) struct Fields<'a> {
@@ -149,13 +152,24 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A whole number of at least 1.
+    /// A whole number of at least 1, small enough that the product of two has no
+    /// overflow.
     pub(super) fn count(&self, name: &str) -> Result<usize> {
+        self.count_up_to(name, i32::MAX as usize)
+    }
+
+    /// A number of layers. Names are made for all of them before weights are looked at.
+    pub(super) fn layers(&self, name: &str) -> Result<usize> {
+        self.count_up_to(name, MOST_LAYERS)
+    }
+
+    /// A whole number from 1 to `most`.
+    pub(super) fn count_up_to(&self, name: &str, most: usize) -> Result<usize> {
         let count = self.get(name).and_then(Value::as_u64);
         let count = count.and_then(|count| usize::try_from(count).ok());
         count
-            .filter(|count| *count > 0)
-            .ok_or_else(|| self.wrong(name, "a whole number above 0"))
+            .filter(|count| (1..=most).contains(count))
+            .ok_or_else(|| self.wrong(name, &format!("a whole number from 1 to {most}")))
     }
 
     pub(super) fn count_or(&self, name: &str, default: usize) -> Result<usize> {

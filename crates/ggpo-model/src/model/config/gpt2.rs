@@ -37,7 +37,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Gpt2Config> {
         vocab_size: fields.count("vocab_size")?,
         n_positions: fields.count("n_positions")?,
         n_embd: width,
-        n_layer: fields.count("n_layer")?,
+        n_layer: fields.layers("n_layer")?,
         n_head: fields.count("n_head")?,
         n_inner: fields.count_or("n_inner", 4 * width)?,
         layer_norm_epsilon: fields.positive("layer_norm_epsilon")?,

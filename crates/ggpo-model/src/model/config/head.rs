@@ -104,7 +104,10 @@ impl ConfigJson {
     pub fn labels(&self) -> Result<Vec<String>> {
         let fields = Fields::new(&self.path, &self.fields);
         let Some(names) = fields.get("id2label") else {
-            return Ok(numbered(fields.count_or("num_labels", 2)?));
+            return Ok(numbered(match fields.get("num_labels") {
+                None => 2,
+                Some(_) => fields.count_up_to("num_labels", MOST_CLASSES)?,
+            }));
         };
         let expected = "a name for every class, under the keys \"0\", \"1\" and so on";
         let names = names.as_object().filter(|names| !names.is_empty());
@@ -120,6 +123,9 @@ impl ConfigJson {
         Ok(labels)
     }
 }
+
+/// Most classes whose names are made up.
+const MOST_CLASSES: usize = 1 << 16;
 
 fn numbered(classes: usize) -> Vec<String> {
     (0..classes).map(|class| format!("LABEL_{class}")).collect()

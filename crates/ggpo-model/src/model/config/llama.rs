@@ -40,7 +40,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<LlamaConfig> {
     let config = LlamaConfig {
         vocab_size: fields.count("vocab_size")?,
         hidden_size: fields.count("hidden_size")?,
-        num_hidden_layers: fields.count("num_hidden_layers")?,
+        num_hidden_layers: fields.layers("num_hidden_layers")?,
         num_attention_heads: heads,
         num_key_value_heads: kv_heads,
         head_dim,

@@ -15,6 +15,8 @@ mod t5;
 
 use std::path::{Path, PathBuf};
 
+use ggpo_files::json;
+use ggpo_files::read::DESCRIPTION;
 use serde_json::{Map, Value, json};
 
 use super::{Body, Head, Model, Precision};
@@ -36,11 +38,14 @@ impl ConfigJson {
     /// If the file cannot be read or is not a JSON object.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
-        match serde_json::from_str(&text) {
-            Ok(Value::Object(fields)) => Ok(ConfigJson { path, fields }),
-            Ok(_) => Err(Error::file(path, "expected a JSON object")),
-            Err(error) => Err(Error::file(path, format!("expected JSON, found {error}"))),
+        let bytes = ggpo_files::read(&path, DESCRIPTION);
+        let bytes = bytes.map_err(|source| Error::io(&path, source))?;
+        match json::object(&bytes) {
+            Ok(fields) => Ok(ConfigJson { path, fields }),
+            Err(found) => {
+                let problem = format!("expected a JSON object, found {found}");
+                Err(Error::file(path, problem))
+            }
         }
     }
 

@@ -38,14 +38,17 @@ pub(super) fn read(fields: &Fields<'_>, lm_head: bool) -> Result<T5Config> {
     let tied = fields.flag_or("tie_word_embeddings", true)?;
     let scaled = fields.flag_or("scale_decoder_outputs", tied)?;
     let own_head = !tied || (!scaled && lm_head);
-    let layers = fields.count("num_layers")?;
+    let layers = fields.layers("num_layers")?;
     let config = T5Config {
         vocab_size: fields.count("vocab_size")?,
         d_model: fields.count("d_model")?,
         d_kv: fields.count("d_kv")?,
         d_ff: fields.count("d_ff")?,
         num_layers: layers,
-        num_decoder_layers: fields.count_or("num_decoder_layers", layers)?,
+        num_decoder_layers: match fields.get("num_decoder_layers") {
+            None => layers,
+            Some(_) => fields.layers("num_decoder_layers")?,
+        },
         num_heads: fields.count("num_heads")?,
         relative_attention_num_buckets: fields.count("relative_attention_num_buckets")?,
         relative_attention_max_distance: fields.count_or("relative_attention_max_distance", 128)?,

@@ -81,7 +81,7 @@ fn tokenizer(name: &str) -> &'static Tokenizer {
 
 fn tokens(name: &str, text: &str, pair: Option<&str>) -> Vec<String> {
     let tokenizer = tokenizer(name);
-    let encoded = tokenizer.encode_framed(text, pair, 100);
+    let encoded = tokenizer.encode_framed(text, pair, 100).expect("encodes");
     let token = |id: &usize| tokenizer.inner.id_to_token(*id as u32).expect("a token");
     encoded
         .ids
@@ -99,9 +99,13 @@ fn post_processors_set_their_own_special_tokens() {
             tokens(name, "a", Some("b")),
             ["[CLS]", "a", "[SEP]", "b", "[SEP]"]
         );
-        let pair = tokenizer(name).encode_framed("a", Some("b"), 100);
+        let pair = tokenizer(name)
+            .encode_framed("a", Some("b"), 100)
+            .expect("encodes");
         assert_eq!(pair.token_types, [0, 0, 0, 1, 1]);
-        let one = tokenizer(name).encode_framed("a", None, 100);
+        let one = tokenizer(name)
+            .encode_framed("a", None, 100)
+            .expect("encodes");
         assert!(one.token_types.is_empty());
         let lengths = [false, true].map(|pair| tokenizer(name).frame_length(pair));
         assert_eq!(lengths, [2, 3]);
@@ -181,8 +185,8 @@ proptest! {
         let (name, tokenizer) = &TOKENIZERS[which];
         let (first, second) = (first.join(" "), second.map(|words| words.join(" ")));
         let second = second.as_deref();
-        let whole = tokenizer.encode_framed(&first, second, usize::MAX);
-        let cut = tokenizer.encode_framed(&first, second, max_length);
+        let whole = tokenizer.encode_framed(&first, second, usize::MAX).expect("encodes");
+        let cut = tokenizer.encode_framed(&first, second, max_length).expect("encodes");
         prop_assert!(!whole.truncated);
         prop_assert_eq!(cut.truncated, whole.ids.len() > max_length);
         prop_assert_eq!(cut.ids.len(), whole.ids.len().min(max_length));
@@ -198,7 +202,7 @@ proptest! {
             prop_assert_eq!(specials(&cut.ids), specials(&whole.ids));
         }
         if second.is_none() {
-            let text = tokenizer.encode(&first);
+            let text = tokenizer.encode(&first).expect("encodes");
             let room = max_length.saturating_sub(tokenizer.frame_length(false));
             let kept = &text[..text.len().min(room)];
             prop_assert!(cut.ids.windows(kept.len().max(1)).any(|ids| ids == kept));

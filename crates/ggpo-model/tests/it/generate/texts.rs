@@ -95,7 +95,7 @@ fn answers_of_an_encoder_model_begin_at_their_first_token() {
     };
     config.vocab_size = tokenizer.vocabulary();
     let loaded = random::<f32>(Body::T5(config), 3);
-    let prompts = PROMPTS.map(|prompt| tokenizer.encode(prompt));
+    let prompts = PROMPTS.map(|prompt| tokenizer.encode(prompt).unwrap());
     let tokens = greedy(12);
     let answers = loaded.generate(&prompts, &tokens);
     let config = TextConfig {

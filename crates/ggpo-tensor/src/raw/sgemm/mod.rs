@@ -251,25 +251,30 @@ unsafe fn product(
                             let next = part.slice(s![i + count.., first..]);
                             prefetch_rows(next, count, stretch.min(k - first));
                         }
-                        // SAFETY: offsets of elements inside the operands, whose
+                        // An operand without elements has no place that an offset
+                        // could stay in, so none here claims to.
+                        let row = index * left.tile + row * left.strides[0];
+                        let b = right.start.wrapping_add(panel * right.panel);
+                        let c_row = (block + i) as isize * c_stride;
+                        let tile = Tile {
+                            k: stretch.min(k - first),
+                            a: left
+                                .start
+                                .wrapping_offset(row)
+                                .wrapping_offset(step * left.strides[1]),
+                            a_strides: left.strides,
+                            b: b.wrapping_offset(step * right.row),
+                            b_stride: right.row,
+                            c: c.wrapping_offset(c_row).wrapping_add(column),
+                            c_stride,
+                            columns: shape.columns.min(n - column),
+                            alpha,
+                            base,
+                        };
+                        // SAFETY: the processor has the kernel's instruction set, and
+                        // the elements of the tile are inside the operands, whose
                         // bounds the views and the caller vouch for.
-                        unsafe {
-                            let row = left.start.offset(index * left.tile + row * left.strides[0]);
-                            let b = right.start.add(panel * right.panel);
-                            let tile = Tile {
-                                k: stretch.min(k - first),
-                                a: row.offset(step * left.strides[1]),
-                                a_strides: left.strides,
-                                b: b.offset(step * right.row),
-                                b_stride: right.row,
-                                c: c.offset((block + i) as isize * c_stride).add(column),
-                                c_stride,
-                                columns: shape.columns.min(n - column),
-                                alpha,
-                                base,
-                            };
-                            (shape.kernel)(count, tile);
-                        }
+                        unsafe { (shape.kernel)(count, tile) };
                         i += count;
                     }
                 }

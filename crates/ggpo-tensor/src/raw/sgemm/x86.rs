@@ -118,7 +118,8 @@ unsafe fn run<V: Vector, const ROWS: usize, const N: usize, const FULL: bool>(ti
         let whole = |j| FULL || j < N - 1;
         let mut rows = [a; ROWS];
         for i in 1..ROWS {
-            rows[i] = a.offset(i as isize * a_row);
+            // Of an empty sum there is nothing to point to.
+            rows[i] = a.wrapping_offset(i as isize * a_row);
         }
         let mut sums = [[V::zero(); N]; ROWS];
         let mut b_row = b;
@@ -126,10 +127,10 @@ unsafe fn run<V: Vector, const ROWS: usize, const N: usize, const FULL: bool>(ti
         for _ in 0..k {
             let mut right = [V::zero(); N];
             for j in 0..N {
-                right[j] = read(whole(j), last, b_row.add(j * V::LANES));
+                right[j] = read(whole(j), last, b_row.wrapping_add(j * V::LANES));
             }
             for i in 0..ROWS {
-                let left = V::splat(*rows[i].offset(step));
+                let left = V::splat(*rows[i].wrapping_offset(step));
                 for j in 0..N {
                     sums[i][j] = left.mul_add(right[j], sums[i][j]);
                 }
@@ -139,9 +140,9 @@ unsafe fn run<V: Vector, const ROWS: usize, const N: usize, const FULL: bool>(ti
         }
         let alpha = V::splat(alpha);
         for i in 0..ROWS {
-            let c = c.offset(i as isize * c_stride);
+            let c = c.wrapping_offset(i as isize * c_stride);
             for j in 0..N {
-                let c = c.add(j * V::LANES);
+                let c = c.wrapping_add(j * V::LANES);
                 let out = match base {
                     Base::Zero => sums[i][j].mul(alpha),
                     Base::Scaled(beta) => {
@@ -149,7 +150,7 @@ unsafe fn run<V: Vector, const ROWS: usize, const N: usize, const FULL: bool>(ti
                         sums[i][j].mul_add(alpha, before.mul(V::splat(beta)))
                     }
                     Base::Row(row) => {
-                        let row = read(whole(j), last, row.add(j * V::LANES));
+                        let row = read(whole(j), last, row.wrapping_add(j * V::LANES));
                         sums[i][j].mul_add(alpha, row)
                     }
                 };

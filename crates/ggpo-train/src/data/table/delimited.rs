@@ -11,6 +11,13 @@ use crate::Error;
 /// A row's line, and its fields or why it has none.
 pub(super) type Record<'a> = (u64, Result<Vec<Cow<'a, str>>, String>);
 
+/// Most columns of a table.
+const COLUMNS: usize = 1 << 16;
+
+fn too_many() -> String {
+    format!("expected at most {COLUMNS} columns, found more")
+}
+
 const NOT_UTF8: &str = "expected UTF-8 text, found other bytes";
 
 /// The rows of a file between tabs: what a line holds is what it says.
@@ -19,9 +26,11 @@ pub(super) fn tsv(bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
     let lines = lines.map(|(line, number)| (line.strip_suffix(b"\r").unwrap_or(line), number));
     let full = lines.filter(|(line, _)| !line.is_empty());
     full.map(|(line, number)| {
-        let fields = std::str::from_utf8(line)
-            .map(|line| line.split('\t').map(Cow::Borrowed).collect())
-            .map_err(|_| NOT_UTF8.to_owned());
+        let fields = match std::str::from_utf8(line) {
+            Err(_) => Err(NOT_UTF8.to_owned()),
+            Ok(line) if line.matches('\t').count() >= COLUMNS => Err(too_many()),
+            Ok(line) => Ok(line.split('\t').map(Cow::Borrowed).collect()),
+        };
         (number, fields)
     })
 }
@@ -29,19 +38,26 @@ pub(super) fn tsv(bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
 /// The rows of a file between commas, where quotes may hold line ends.
 ///
 /// # Errors
-/// If a quote is open at the end of the file, which would swallow all rows from
-/// there on.
-pub(super) fn csv<'a>(path: &Path, bytes: &'a [u8]) -> crate::Result<Vec<Record<'a>>> {
+/// Left in `failed`, where the rows end: if a quote is open at the end of the file,
+/// which would swallow all rows from there on.
+pub(super) fn csv<'a>(
+    path: &'a Path,
+    bytes: &'a [u8],
+    failed: &'a mut Option<Error>,
+) -> impl Iterator<Item = Record<'a>> {
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .from_reader(bytes);
-    let mut records = Vec::new();
     let mut record = ByteRecord::new();
-    loop {
-        let more = reader.read_byte_record(&mut record);
-        if !more.map_err(|error| Error::file(path, error.to_string()))? {
-            return Ok(records);
+    std::iter::from_fn(move || {
+        match reader.read_byte_record(&mut record) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                *failed = Some(Error::file(path, error.to_string()));
+                return None;
+            }
         }
         let start = record.position().map_or(0, Position::byte) as usize;
         let line = line(bytes, record.position());
@@ -50,12 +66,16 @@ pub(super) fn csv<'a>(path: &Path, bytes: &'a [u8]) -> crate::Result<Vec<Record<
         let quotes = raw.iter().filter(|&&byte| byte == b'"').count();
         if end >= bytes.len() && raw.contains(&b'\n') && quotes % 2 == 1 {
             let problem = "expected a closing quote, found the end of the file";
-            return Err(at_line(path, line, problem));
+            *failed = Some(at_line(path, line, problem));
+            return None;
+        }
+        if record.len() > COLUMNS {
+            return Some((line, Err(too_many())));
         }
         let text = |field: &[u8]| String::from_utf8(field.to_vec()).map(Cow::Owned);
         let fields: Result<Vec<_>, _> = record.iter().map(text).collect();
-        records.push((line, fields.map_err(|_| NOT_UTF8.to_owned())));
-    }
+        Some((line, fields.map_err(|_| NOT_UTF8.to_owned())))
+    })
 }
 
 /// The line of a row. The reader notes the place before it skips empty lines.

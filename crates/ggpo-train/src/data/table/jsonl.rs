@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use ggpo_files::json;
 use serde_json::{Map, Value};
 
 use super::{Column, Fields, Source, Table, columns, listed};
@@ -55,6 +56,15 @@ fn name(column: &Column) -> Cow<'_, str> {
 
 fn object(line: &[u8]) -> Result<Map<String, Value>, String> {
     let line = std::str::from_utf8(line).map_err(|_| "expected UTF-8 text, found other bytes")?;
+    json::check(line.as_bytes()).map_err(|found| {
+        // The reader's own place is in this one line.
+        match found.split_once(" at line 1 column ") {
+            Some((problem, column)) => {
+                format!("expected a JSON object, found other text at column {column} ({problem})")
+            }
+            None => format!("expected a JSON object, found {found}"),
+        }
+    })?;
     serde_json::from_str(line).map_err(|error| {
         let problem = error.to_string();
         // The reader's own place is "at line 1" of this one line.

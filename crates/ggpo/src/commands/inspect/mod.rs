@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use ggpo_files::read::ANY;
+use ggpo_files::sentence::at_most;
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_model::{ConfigJson, Head, Model, gguf, weights};
 use ggpo_train::Error;
@@ -15,6 +17,7 @@ use ggpo_train::run::{CHECKPOINT, DESCRIPTION, RunConfig, read_result, summarize
 use serde_json::{Map, Value, json};
 
 use crate::output::print_json;
+use crate::say;
 
 /// Arguments of `ggpo inspect`.
 #[derive(Args)]
@@ -32,6 +35,9 @@ pub(crate) struct Inspect {
     json: bool,
 }
 
+/// Most characters of a line that is printed: names come out of files.
+const WIDEST: usize = 4000;
+
 /// Facts about a file, in the order in which they are shown.
 #[derive(Default)]
 struct Facts(Vec<(String, Value)>);
@@ -48,14 +54,14 @@ impl Facts {
         let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in self.0 {
             match value {
-                Value::String(text) => println!("{name:width$}  {text}"),
+                Value::String(text) => say!("{name:width$}  {}", at_most(&text, WIDEST)),
                 Value::Array(entries) => {
-                    println!("{name}:");
+                    say!("{name}:");
                     for entry in entries {
-                        println!("  {}", plain(&entry));
+                        say!("  {}", at_most(&plain(&entry), WIDEST));
                     }
                 }
-                other => println!("{name:width$}  {other}"),
+                other => say!("{name:width$}  {}", at_most(&other.to_string(), WIDEST)),
             }
         }
         Ok(())
@@ -254,7 +260,10 @@ fn checkpoint(path: &Path) -> Result<Facts> {
 }
 
 fn tensors(path: &Path) -> Result<Facts> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let bytes = ggpo_files::read(path, ANY).with_context(|| path.display().to_string())?;
+    ggpo_files::json::check_safetensors(&bytes).map_err(|found| {
+        Error::file(path, format!("expected a safetensors file, found {found}"))
+    })?;
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|error| {
         Error::file(path, format!("expected a safetensors file, found {error}"))
     })?;
@@ -275,7 +284,7 @@ fn tensors(path: &Path) -> Result<Facts> {
 }
 
 fn text(path: &Path) -> Result<Facts> {
-    let text = std::fs::read_to_string(path).map_err(|cause| Error::io(path, cause))?;
+    let text = ggpo_files::read_text(path, ANY).map_err(|cause| Error::io(path, cause))?;
     let mut facts = Facts::default();
     facts.add("kind", "text");
     facts.add("characters", text.chars().count());

@@ -1,17 +1,18 @@
 //! The columns of a data file, whatever task it may be for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use anyhow::Result;
 use ggpo_train::Error;
 use ggpo_train::data::layout::Format;
-use serde_json::{Map, Value};
 
 use super::Facts;
 
 /// Values of a column that are told apart.
 const VALUES: usize = 1000;
+/// Most columns that are told of.
+const COLUMNS: usize = 4096;
 /// Characters of an example.
 const SHOWN: usize = 40;
 
@@ -25,7 +26,8 @@ struct Column {
 
 /// Rows and columns of a table.
 pub(super) fn facts(path: &Path) -> Result<Facts> {
-    let bytes = std::fs::read(path).map_err(|cause| Error::io(path, cause))?;
+    let bytes =
+        ggpo_files::read(path, ggpo_files::read::ANY).map_err(|cause| Error::io(path, cause))?;
     let format = Format::of(path)?;
     let mut columns = Vec::new();
     let rows = match format {
@@ -104,6 +106,7 @@ fn delimited(bytes: &[u8], delimiter: u8, columns: &mut Vec<Column>) -> usize {
             match columns.get_mut(index) {
                 Some(column) if count > 0 => column.add(&field),
                 Some(_) => {}
+                None if index >= COLUMNS => break,
                 None => columns.push(Column::new(&field)),
             }
         }
@@ -114,20 +117,21 @@ fn delimited(bytes: &[u8], delimiter: u8, columns: &mut Vec<Column>) -> usize {
 
 fn fields(bytes: &[u8], columns: &mut Vec<Column>) -> usize {
     let mut count = 0;
+    let mut places = HashMap::new();
     for line in bytes.split(|&byte| byte == b'\n') {
-        let Ok(object) = serde_json::from_slice::<Map<String, Value>>(line) else {
+        let Ok(object) = ggpo_files::json::object(line) else {
             continue;
         };
         count += 1;
-        for (name, value) in &object {
-            let place = columns
-                .iter()
-                .position(|column| column.name == shortened(name));
-            let place = place.unwrap_or_else(|| {
-                columns.push(Column::new(name));
-                columns.len() - 1
-            });
-            columns[place].add(&super::plain(value));
+        for (name, value) in object {
+            if !places.contains_key(&name) {
+                if columns.len() == COLUMNS {
+                    continue;
+                }
+                columns.push(Column::new(&name));
+                places.insert(name.clone(), columns.len() - 1);
+            }
+            columns[places[&name]].add(&super::plain(&value));
         }
     }
     count

@@ -11,6 +11,7 @@ use ggpo_lora::method::{METHODS, Method};
 
 use crate::options::method_names;
 use crate::output::print_json;
+use crate::say_part;
 use facts::{Details, Summary};
 use pairs::Pairs;
 
@@ -39,7 +40,7 @@ pub(crate) struct Methods {
 impl Methods {
     pub(crate) fn execute(&self) -> Result<()> {
         if self.markdown {
-            print!("{}", markdown::page());
+            say_part!("{}", markdown::page());
             return Ok(());
         }
         match (self.name, self.pairs) {
@@ -47,21 +48,21 @@ impl Methods {
                 let details = Details::of(method);
                 match self.json {
                     true => print_json(&details)?,
-                    false => print!("{}", text::details(&details)),
+                    false => say_part!("{}", text::details(&details)),
                 }
             }
             (None, true) => {
                 let pairs = Pairs::all();
                 match self.json {
                     true => print_json(&pairs.combinations)?,
-                    false => print!("{}", text::pairs(&pairs)),
+                    false => say_part!("{}", text::pairs(&pairs)),
                 }
             }
             (None, false) => {
                 let all: Vec<Summary> = METHODS.iter().map(Summary::of).collect();
                 match self.json {
                     true => print_json(&all)?,
-                    false => print!("{}", text::summaries(&all)),
+                    false => say_part!("{}", text::summaries(&all)),
                 }
             }
         }

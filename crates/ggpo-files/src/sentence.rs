@@ -1,0 +1,113 @@
+//! Whatever was found in a file, as one line for a person.
+
+use std::ops::Range;
+
+/// Most characters of a message.
+pub const LONGEST: usize = 500;
+/// What stands where something was left out.
+const GAP: &str = " [...] ";
+
+/// A text as one line of at most [`LONGEST`] printable characters: line ends become
+/// spaces, what cannot be printed becomes its number, and of a longer text the middle
+/// is left out, as what was expected and found stands at its end.
+pub fn one_line(text: &str) -> String {
+    at_most(text, LONGEST)
+}
+
+/// The same with another bound.
+pub fn at_most(text: &str, most: usize) -> String {
+    let head = most - most / 3;
+    let tail = most / 3 - GAP.len();
+    // Enough of a very long text on either side: a character gives at least one,
+    // but for white space, which is not worth more care.
+    let (begin, end) = match text.len() > 16 * most {
+        true => {
+            let boundary = |from: usize| (from..).find(|&at| text.is_char_boundary(at));
+            let begin = boundary(8 * most).unwrap_or(text.len());
+            let end = boundary(text.len() - 8 * most).unwrap_or(text.len());
+            (printable(&text[..begin]), Some(printable(&text[end..])))
+        }
+        false => (printable(text), None),
+    };
+    if end.is_none() && begin.len() <= most {
+        return begin.into_iter().collect();
+    }
+    let end = end.unwrap_or_else(|| begin.clone());
+    let first = begin.iter().take(head);
+    let last = &end[end.len().saturating_sub(tail)..];
+    let gap: Vec<char> = GAP.chars().collect();
+    first.chain(&gap).chain(last).collect()
+}
+
+/// Says something on the error output, as one line. Nobody may be listening.
+pub fn note(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{}", one_line(text));
+}
+
+/// The characters of a text as they are printed.
+fn printable(text: &str) -> Vec<char> {
+    let mut out: Vec<char> = Vec::with_capacity(text.len());
+    for character in text.trim().chars() {
+        if character.is_whitespace() {
+            if out.last() != Some(&' ') {
+                out.push(' ');
+            }
+        } else if ['"', '\'', '\\'].contains(&character) {
+            out.push(character);
+        } else {
+            // Letters stay as they are.
+            out.extend(character.escape_debug());
+        }
+    }
+    out
+}
+
+/// What is wrong with a TOML text, which the library's own words show over several
+/// lines: `message` is its sentence, `span` the place.
+pub fn toml_problem(text: &str, message: &str, span: Option<Range<usize>>) -> String {
+    let before = span.and_then(|span| text.get(..span.start));
+    match before {
+        None => message.to_owned(),
+        Some(before) => {
+            let line = before.matches('\n').count() + 1;
+            format!("line {line}: {message}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_of_printable_characters() {
+        let text = "a\u{1b}[31m red\n  \u{202e}file\t\"x\" caf\u{e9} \u{9be8}\0";
+        let found = one_line(text);
+        let expected = "a\\u{1b}[31m red \\u{202e}file \"x\" caf\u{e9} \u{9be8}\\0";
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn long_texts_lose_their_middle() {
+        for middle in [600, 20_000, 10_000_000] {
+            let text = format!("path: {}, found 7", "\n\u{7}x".repeat(middle));
+            let found = one_line(&text);
+            assert!(found.chars().count() <= LONGEST);
+            assert!(found.starts_with("path: ") && found.ends_with(", found 7"));
+            assert!(found.contains(GAP));
+        }
+        let whole = "x".repeat(LONGEST);
+        assert_eq!(one_line(&whole), whole);
+    }
+
+    #[test]
+    fn problems_of_toml_name_the_line() {
+        let text = "a = 1\nb = [\n";
+        assert_eq!(
+            toml_problem(text, "unclosed", Some(10..11)),
+            "line 2: unclosed"
+        );
+        assert_eq!(toml_problem(text, "unclosed", None), "unclosed");
+    }
+}

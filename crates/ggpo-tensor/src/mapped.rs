@@ -1,3 +1,0 @@
-//! Files as bytes in memory, without reading them first.
-
-pub use crate::raw::mapped::MappedFile;
