@@ -180,9 +180,13 @@ fn head_of(adapter: &PeftAdapter<f32>) -> Option<Head> {
         Some("CAUSAL_LM" | "SEQ_2_SEQ_LM") => Some(Head::Tokens),
         _ => {
             let saved = &adapter.saved_modules;
-            let outputs = ["classifier.weight", "score.weight"]
-                .into_iter()
-                .find_map(|name| Some(saved.get(name)?.shape()[0]));
+            let outputs = [
+                "classifier.weight",
+                "classifier.out_proj.weight",
+                "score.weight",
+            ]
+            .into_iter()
+            .find_map(|name| Some(saved.get(name)?.shape()[0]));
             outputs.map(|outputs| match outputs {
                 1 => Head::Value,
                 classes => Head::Classes(classes),

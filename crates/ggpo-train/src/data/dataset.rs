@@ -135,7 +135,7 @@ impl Dataset {
         tokenizer: &Tokenizer,
     ) -> crate::Result<Vec<Vec<usize>>> {
         if !task.kind.writes() {
-            let expected = "completion or text-to-text";
+            let expected = "completion, text-to-text or chat";
             return Err(Error::config("task.kind", expected, task.kind.name()));
         }
         let encoder = Encoder::new(task, tokenizer)?;
@@ -145,9 +145,12 @@ impl Dataset {
                 label,
                 ..row.clone()
             };
-            encoder.example(&row, Answer::Unknown).0.ids
+            let example = encoder.example(&row, Answer::Unknown);
+            let problem =
+                |problem| Error::file(&self.notes.path, format!("line {}: {problem}", row.line));
+            example.map(|(example, _)| example.ids).map_err(problem)
         };
-        Ok(self.rows.iter().map(prompt).collect())
+        self.rows.iter().map(prompt).collect()
     }
 
     fn read(
@@ -230,23 +233,28 @@ fn blocks(
     })
 }
 
-/// The rows as examples, and how many had to be cut; rows without any token
-/// become bad ones.
+/// The rows as examples, and how many had to be cut; rows without any token, and
+/// conversations that the model cannot read, become bad ones.
 fn examples(encoder: &Encoder, table: &mut Table, answers: Vec<Answer>) -> (Vec<Example>, usize) {
     let rows = std::mem::take(&mut table.rows);
     let encode = |(row, answer)| encoder.example(row, answer);
-    let encoded: Vec<(Example, bool)> = rows.par_iter().zip(answers).map(encode).collect();
+    let encoded: Vec<Result<(Example, bool), String>> =
+        rows.par_iter().zip(answers).map(encode).collect();
     let mut examples = Vec::with_capacity(rows.len());
     let mut truncated = 0;
-    for (row, (example, cut)) in rows.into_iter().zip(encoded) {
-        if example.ids.is_empty() {
-            let reason = "expected text with tokens, found text without any".to_owned();
-            table.bad.push(BadRow {
-                line: row.line,
-                reason,
-            });
-            continue;
-        }
+    for (row, encoded) in rows.into_iter().zip(encoded) {
+        let encoded = encoded.and_then(|(example, cut)| match example.ids.is_empty() {
+            true => Err("expected text with tokens, found text without any".to_owned()),
+            false => Ok((example, cut)),
+        });
+        let (example, cut) = match encoded {
+            Ok(encoded) => encoded,
+            Err(reason) => {
+                let line = row.line;
+                table.bad.push(BadRow { line, reason });
+                continue;
+            }
+        };
         table.rows.push(row);
         examples.push(example);
         truncated += usize::from(cut);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use ggpo_model::batch::Batch;
 use ggpo_model::tokenizer::Tokenizer;
-use ggpo_model::{Body, Head, Model, base};
+use ggpo_model::{Head, Model, base};
 use ggpo_tensor::random::{Purpose, Stream};
 
 use super::config::{RunConfig, TaskConfig, TaskKind};
@@ -164,10 +164,7 @@ impl Task {
     /// model does not know.
     pub fn check(&self, config: &RunConfig, model: &Model) -> Result<()> {
         check_fit(config, self.tokenizer(), model)?;
-        let types = match &model.body {
-            Body::Bert(bert) => bert.type_vocab_size,
-            _ => usize::MAX,
-        };
+        let types = model.segments().unwrap_or(usize::MAX);
         let largest = self
             .train
             .iter()
