@@ -56,9 +56,10 @@ fn checks() -> Vec<Check> {
 
 /// What needs published models and other people's libraries: they are fetched, the
 /// tests that ask for them run, and adapters are taken to PEFT and back.
-const FULL: [Check; 4] = [
+const FULL: [Check; 5] = [
     check_with(&["xtask", "fetch", "minilm"], None),
     check_with(&["xtask", "fetch", "smollm2"], None),
+    check_with(&["xtask", "fetch", "qwen2.5-coder"], None),
     check_with(&["xtask", "peft-check"], None),
     check_with(
         &[
@@ -77,11 +78,15 @@ const FULL: [Check; 4] = [
 ];
 
 /// Where the fetched models are, for the tests that ask.
-const MODELS: [(&str, &str); 2] = [
+const MODELS: [(&str, &str); 3] = [
     ("GGPO_MINILM", "models/fetched/minilm"),
     (
         "SMOLLM2_GGUF",
         "models/fetched/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    ),
+    (
+        "QWEN2_GGUF",
+        "models/fetched/qwen2.5-coder/Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf",
     ),
 ];
 

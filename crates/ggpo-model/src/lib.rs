@@ -13,6 +13,7 @@
 //! * [`weights`] and [`gguf`]: the files that hold a model's numbers.
 //! * [`base`]: base models, as folders or GGUF files.
 //! * [`tokenizer`]: texts to token ids and back.
+//! * [`chat`]: conversations, as a model's chat template writes them.
 //! * [`assembled`]: base, adapter and tokenizer, put together for use.
 //! * [`fit`]: whether they belong together.
 //! * [`generate`]: how a model continues texts.
@@ -24,6 +25,7 @@
 pub mod assembled;
 pub mod base;
 pub mod batch;
+pub mod chat;
 pub mod error;
 pub mod fit;
 pub mod generate;
@@ -36,11 +38,6 @@ pub mod tokenizer;
 pub mod weights;
 
 pub use error::{Error, Result};
-pub use model::{
-    ActingWeights, Adapters, BertConfig, Body, ConfigJson, FeatureLayerConfig, Gpt2Config, Graph,
-    Head, INITIALIZER_RANGE, InitialValue, KeyValueCache, LayerPerturbation, LlamaConfig, Model,
-    OutputLayer, ParameterSpec, PassGradients, Precision, RopeScaling, T5Config, acting_weights,
-    is_in,
-};
+pub use model::*;
 pub use number::Number;
 pub use parameters::Parameters;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use ggpo_lora::{GgpoConfig, PerturbationConfig};
 use ggpo_model::assembled::Assembled;
-use ggpo_model::{Body, Head};
+use ggpo_model::{Form, Head};
 use ggpo_train::Error;
 use ggpo_train::data::{Dataset, TaskConfig};
 use ggpo_train::run::{Description, RunConfig, assemble, check_segments, check_task};
@@ -92,10 +92,10 @@ impl Opened {
     }
 
     fn kind(&self) -> &'static str {
-        match (self.assembled.model.head, &self.assembled.model.body) {
+        match (self.assembled.model.head, self.assembled.model.form()) {
             (Head::Classes(_), _) => "classification",
             (Head::Value, _) => "regression",
-            (Head::Tokens, Body::T5(_)) => "text-to-text",
+            (Head::Tokens, Form::EncoderDecoder) => "text-to-text",
             (Head::Tokens, _) => "completion",
         }
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use ggpo_model::Model;
 use ggpo_model::batch::{Batch, DecoderInput};
-use ggpo_model::{Body, Model};
 use ggpo_tensor::{Tensor, flat};
 use ndarray::Array2;
 use safetensors::Dtype;
@@ -33,10 +33,7 @@ impl Inputs {
             (row, t) if t < lengths[row] => id(row, t),
             _ => 0,
         });
-        let has_token_types = match &model.body {
-            Body::Bert(config) => config.type_vocab_size > 1,
-            _ => false,
-        };
+        let has_token_types = model.segments().is_some_and(|segments| segments > 1);
         let kinds = (0..lengths.len() * time).map(|index| {
             let (row, t) = place(index);
             usize::from(has_token_types && 2 * t > lengths[row])

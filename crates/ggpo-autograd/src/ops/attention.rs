@@ -99,7 +99,8 @@ mod tests {
         fn attention_agrees_with_differences(
             batch in 1..3usize, queries in 1..4usize, extra in 0..3usize, groups in 1..3usize,
             kv_heads in 1..3usize, channels in 1..4usize,
-            causal: bool, padded: bool, biased: bool, seed: u64,
+            causal: bool, window in prop::option::of(1..4usize), padded: bool, biased: bool,
+            seed: u64,
         ) {
             let (heads, keys) = (groups * kv_heads, queries + extra);
             let inputs = [
@@ -111,6 +112,7 @@ mod tests {
             // Row b keeps b keys fewer; the first row of three may keep none.
             let mask = AttentionMask {
                 causal,
+                window,
                 keys: padded.then(|| {
                     Array2::from_shape_fn((batch, keys), |(b, key)| key + b + 1 < keys + batch)
                 }),

@@ -105,7 +105,7 @@ macro_rules! hessian_vector_products {
 fn causal() -> AttentionMask {
     AttentionMask {
         causal: true,
-        keys: None,
+        ..AttentionMask::default()
     }
 }
 
@@ -209,7 +209,7 @@ hessian_vector_products! {
     of_an_attention: [&[2, 9, 2, 3], &[2, 9, 1, 3], &[2, 9, 1, 3], &[2, 9, 9]],
         |[q, k, v, bias]| {
             let kept = Array2::from_shape_fn((2, 9), |(row, key)| row == 0 || key > 1);
-            let mask = AttentionMask { causal: true, keys: Some(kept) };
+            let mask = AttentionMask { causal: true, window: Some(3), keys: Some(kept) };
             ops::attention(q, k, v, T::from_f64(0.6), Some(bias), &mask)
         };
 

@@ -136,9 +136,9 @@ reference! {
     tanh(x) => |v| ops::tanh(&v[0]);
     softmax(x) => |v| ops::softmax(&v[0]);
     swiglu(gate, up) => |v| ops::swiglu(&v[0], &v[1]);
-    causal_attention(q, k, v) => |v| attend(v, &AttentionMask { causal: true, keys: None });
+    causal_attention(q, k, v) => |v| attend(v, &AttentionMask { causal: true, ..AttentionMask::default() });
     padded_attention(q, k, v) => |v| {
-        attend(v, &AttentionMask { causal: false, keys: Some(kept_keys()) })
+        attend(v, &AttentionMask { keys: Some(kept_keys()), ..AttentionMask::default() })
     };
     cross_entropy(logits) => |v| ops::cross_entropy(&v[0], &targets());
     embedding(table) => |v| ops::embedding(&v[0], &ids(), &[3, 5]);

@@ -59,7 +59,7 @@ fn attention(model: &Model, batch: usize, seq: usize) -> f64 {
             let channels = config.num_attention_heads * config.head_dim;
             (config.num_hidden_layers, channels, 0.5)
         }
-        Body::Gpt2(_) | Body::T5(_) | Body::FeatureLayer(_) => unreachable!("no shape of these"),
+        _ => unreachable!("no shape of these"),
     };
     share * (12 * layers * channels * seq * seq * batch) as f64
 }

@@ -1,7 +1,7 @@
 //! The batch of a case.
 
 use ggpo_model::batch::{Batch, DecoderInput};
-use ggpo_model::{Body, ConfigJson, Head, Model};
+use ggpo_model::{ConfigJson, Form, Head, Model};
 use ggpo_train::Result;
 use ndarray::Array2;
 use serde_json::Value;
@@ -20,8 +20,7 @@ pub(super) fn take_batch(
 ) -> Result<Batch> {
     let (ids, [rows, time]) = take_matrix(reference, "input_ids")?;
     // Rotary and relative positions have no end.
-    let learned = matches!(model.body, Body::Bert(_) | Body::Gpt2(_));
-    if learned && time > model.positions() {
+    if model.has_learned_positions() && time > model.positions() {
         let (limit, key) = (model.positions(), "input_ids");
         return Err(reference.error(format!(
             "{key}: expected at most {limit} positions, found {time}"
@@ -30,10 +29,10 @@ pub(super) fn take_batch(
     let ids = indices(reference, "input_ids", &ids, model.vocabulary())?;
     let mask = take_aligned(reference, "attention_mask", [rows, time])?;
     let mask = indices(reference, "attention_mask", &mask, 2)?;
-    let token_types = match &model.body {
-        Body::Bert(config) if reference.has("token_type_ids") => {
+    let token_types = match model.segments() {
+        Some(segments) if reference.has("token_type_ids") => {
             let kinds = take_aligned(reference, "token_type_ids", [rows, time])?;
-            indices(reference, "token_type_ids", &kinds, config.type_vocab_size)?
+            indices(reference, "token_type_ids", &kinds, segments)?
         }
         _ => vec![0; rows * time],
     };
@@ -58,13 +57,13 @@ fn take_labels(
 ) -> Result<()> {
     let [rows, time] = batch.shape;
     let vocabulary = model.vocabulary();
-    match (&model.body, model.head) {
+    match (model.form(), model.head) {
         (_, Head::Value) => batch.values = take_values(reference, rows)?,
         (_, Head::Classes(classes)) => {
             let labels = take_aligned(reference, "labels", [rows])?;
             batch.targets = targets(reference, &labels, classes)?;
         }
-        (Body::T5(_), Head::Tokens) => {
+        (Form::EncoderDecoder, Head::Tokens) => {
             let (labels, shape) = take_matrix(reference, "labels")?;
             if shape[0] != rows {
                 return Err(wrong_shape(reference, "labels", "batch x time", &shape));
@@ -75,7 +74,7 @@ fn take_labels(
             batch.decoder = Some(DecoderInput { shape, ids });
         }
         // The masked tokens are predicted where they stood.
-        (Body::Bert(_), Head::Tokens) => {
+        (Form::Encoder, Head::Tokens) => {
             let labels = take_aligned(reference, "labels", [rows, time])?;
             batch.targets = targets(reference, &labels, vocabulary)?;
         }

@@ -39,12 +39,17 @@ pub(super) fn parameter_key(reference: &Reference, prefix: &str, name: &str) -> 
             false => format!("{key}.weight"),
         };
     }
-    match name.rsplit_once('.') {
-        Some((module, parameter)) if !reference.has(&plain) => {
-            format!("{prefix}{PREFIX}{module}.modules_to_save.default.{parameter}")
-        }
-        _ => plain,
+    if reference.has(&plain) {
+        return plain;
     }
+    // Of a module that is saved whole, parts may be modules themselves.
+    let saved = name.match_indices('.').map(|(dot, _)| {
+        let (module, parameter) = (&name[..dot], &name[dot + 1..]);
+        format!("{prefix}{PREFIX}{module}.modules_to_save.default.{parameter}")
+    });
+    let saved: Vec<String> = saved.collect();
+    let mut found = saved.iter().rev().filter(|key| reference.has(key));
+    found.next().or(saved.last()).cloned().unwrap_or(plain)
 }
 
 /// The module whose A is stored under this key, and the key of its B.

@@ -12,11 +12,16 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 /// and B twice (4), and six quantities of its layers.
 const CASE: usize = 16;
 /// Families of the fixtures, and how many quantities they have.
-const FAMILIES: [(&str, usize); 5] = [
+const FAMILIES: [(&str, usize); 9] = [
     // BERT's classifier is trained too, and has two gradients.
     ("bert", CASE + 2),
+    ("gemma3", CASE),
     ("gpt2", CASE),
     ("llama", CASE),
+    ("qwen2", CASE),
+    ("qwen3", CASE),
+    // So is RoBERTa's, of two layers.
+    ("roberta", CASE + 2),
     ("t5", CASE),
     ("t5_gated", CASE),
 ];

@@ -10,10 +10,10 @@ use super::{is_gguf, tokenizer};
 use crate::model::{ConfigJson, Model, Precision};
 use crate::parameters::Parameters;
 use crate::weights::{stored_tensors, to_safetensors};
-use crate::{Error, Result};
+use crate::{Error, Result, chat};
 
 /// Files of a tokenizer that go along with a model.
-const TOKENIZER_FILES: [&str; 10] = [
+const TOKENIZER_FILES: [&str; 11] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -24,6 +24,7 @@ const TOKENIZER_FILES: [&str; 10] = [
     "spiece.model",
     "tokenizer.model",
     "generation_config.json",
+    chat::FILE,
 ];
 
 /// Writes a model made from the one at `base` to the folder `out`, whole or not
@@ -62,9 +63,12 @@ pub fn write_model_folder<T: Scalar>(
     let weights = to_safetensors(&tensors, precision);
     let mut files = vec![("model.safetensors", weights)];
     if is_gguf(base) {
-        let tokenizer = tokenizer(base)?.to_json(base)?;
+        let tokenizer = tokenizer(base)?;
         files.push(("config.json", model.config_json().into_bytes()));
-        files.push(("tokenizer.json", tokenizer.into_bytes()));
+        files.push(("tokenizer.json", tokenizer.to_json(base)?.into_bytes()));
+        if let Some(template) = &tokenizer.said_of_chats().template {
+            files.push((chat::FILE, template.clone().into_bytes()));
+        }
     } else {
         let config = ConfigJson::read(base)?.text_for(model, labels, precision);
         files.push(("config.json", config.into_bytes()));

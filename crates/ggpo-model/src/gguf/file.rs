@@ -52,8 +52,13 @@ impl Elements {
             1 => Elements::Blocks(BlockFormat::F16),
             2 => Elements::Blocks(BlockFormat::Q4_0),
             3 => Elements::Blocks(BlockFormat::Q4_1),
+            6 => Elements::Blocks(BlockFormat::Q5_0),
+            7 => Elements::Blocks(BlockFormat::Q5_1),
             8 => Elements::Blocks(BlockFormat::Q8_0),
+            10 => Elements::Blocks(BlockFormat::Q2K),
+            11 => Elements::Blocks(BlockFormat::Q3K),
             12 => Elements::Blocks(BlockFormat::Q4K),
+            13 => Elements::Blocks(BlockFormat::Q5K),
             14 => Elements::Blocks(BlockFormat::Q6K),
             30 => Elements::Blocks(BlockFormat::BF16),
             _ => return None,
@@ -81,12 +86,7 @@ impl fmt::Display for Elements {
 /// A type that is not read, by its name where it has been seen.
 fn type_name(number: u32) -> String {
     let name = match number {
-        6 => "Q5_0",
-        7 => "Q5_1",
         9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
-        13 => "Q5_K",
         15 => "Q8_K",
         16..=23 | 29 => "a type of the IQ family",
         24..=27 => "whole numbers",
@@ -187,7 +187,8 @@ impl Place {
     fn tensor<'a>(&self, data: &'a [u8], alignment: usize) -> Reading<StoredTensor<'a>> {
         let elements = Elements::of_type(self.kind).ok_or_else(|| {
             let found = type_name(self.kind);
-            format!("expected F32, F16, BF16, Q4_0, Q4_1, Q8_0, Q4_K or Q6_K, found {found}")
+            let known = BlockFormat::ALL.map(|format| format.to_string()).join(", ");
+            format!("expected F32, {known}, found {found}")
         })?;
         let lengths = self.lengths.iter().rev();
         let shape = lengths.map(|&length| usize::try_from(length).ok());

@@ -1,14 +1,15 @@
 //! Models in GGUF files: one file with the model's description, its weights,
 //! many of them quantised, and its tokenizer.
 //!
-//! What is supported: version 3 of the format, the architecture `llama`, and the
-//! tensor types of [`BlockFormat`](ggpo_tensor::BlockFormat) and F32. Quantised
+//! What is supported: version 3 of the format, the architectures `llama`, `qwen2`,
+//! `qwen3` and `gemma3`, and the tensor types of [`BlockFormat`](ggpo_tensor::BlockFormat) and F32. Quantised
 //! weights are kept as they are, in their blocks, and stay frozen: such a model
 //! is the base of adapters.
 
+mod description;
 mod file;
-mod llama;
 mod metadata;
+mod parameters;
 mod reader;
 mod tokenizer;
 
@@ -19,7 +20,7 @@ use ggpo_tensor::Scalar;
 
 pub use metadata::{Metadata, Value};
 
-use crate::model::{Body, Head, Model};
+use crate::model::{Head, Model};
 use crate::parameters::Parameters;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -79,8 +80,8 @@ pub fn open<T: Scalar>(path: &Path) -> Result<GgufModel<T>> {
 pub fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
     let bytes = ggpo_files::read(path, ANY).map_err(|source| Error::io(path, source))?;
     let tokenizer = |file: File<'_>| {
-        let config = llama::config(&file)?;
-        let (tokenizer, _) = tokenizer::read(&file.metadata, config.vocab_size)?;
+        let rows = description::read(&file)?.decoder.vocab_size;
+        let (tokenizer, _) = tokenizer::read(&file.metadata, rows)?;
         Ok(tokenizer)
     };
     let tokenizer = File::read(&bytes).and_then(tokenizer);
@@ -88,15 +89,16 @@ pub fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
 }
 
 fn model<T: Scalar>(file: File<'_>) -> Reading<GgufModel<T>> {
-    let config = llama::config(&file)?;
-    let (tokenizer, special_tokens) = tokenizer::read(&file.metadata, config.vocab_size)?;
+    let description = description::read(&file)?;
+    let rows = description.decoder.vocab_size;
+    let (tokenizer, special_tokens) = tokenizer::read(&file.metadata, rows)?;
     let chat_template = file.metadata.optional_text("tokenizer.chat_template")?;
     let chat_template = chat_template.map(str::to_owned);
     let model = Model {
-        body: Body::Llama(config.clone()),
+        body: description.body.clone(),
         head: Head::Tokens,
     };
-    let parameters = llama::parameters(&file, &config, &model)?;
+    let parameters = parameters::read(&file, &description, &model)?;
     Ok(GgufModel {
         model,
         parameters,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::metadata::{Metadata, Value};
 use super::{Reading, SpecialTokens};
+use crate::chat::Said;
 use crate::tokenizer::SpecialIds;
 use crate::tokenizer::Tokenizer;
 
@@ -29,6 +30,8 @@ pub(super) fn read(metadata: &Metadata, rows: usize) -> Reading<(Tokenizer, Spec
     let special = special_tokens(metadata, tokens.len())?;
     let json = json!({
         "version": "1.0",
+        // Qwen reads composed letters.
+        "normalizer": (pre(metadata)? == QWEN2).then(|| json!({"type": "NFC"})),
         "added_tokens": added_tokens(metadata, &tokens)?,
         "pre_tokenizer": pre_tokenizer(metadata)?,
         "post_processor": post_processor(&special, &tokens),
@@ -46,7 +49,15 @@ pub(super) fn read(metadata: &Metadata, rows: usize) -> Reading<(Tokenizer, Spec
         end_of_text: special.eos,
         ..SpecialIds::default()
     };
-    Ok((tokenizer.with_special_ids(said), special))
+    let token = |id: Option<usize>| id.map(|id| tokens[id].to_owned());
+    let template = metadata.optional_text("tokenizer.chat_template")?;
+    let chats = Said {
+        template: template.map(str::to_owned),
+        bos: token(special.bos),
+        eos: token(special.eos),
+    };
+    let tokenizer = tokenizer.with_special_ids(said).with_chats(chats);
+    Ok((tokenizer, special))
 }
 
 fn vocabulary(tokens: &[&str]) -> Reading<Map<String, Json>> {
@@ -114,13 +125,18 @@ fn added_tokens(metadata: &Metadata, tokens: &[&str]) -> Reading<Vec<Json>> {
 const MOST_ADDED: usize = 1 << 16;
 
 const LLAMA_BPE: &str = "llama-bpe";
+const QWEN2: &str = "qwen2";
 
-/// Words of the Llama 3 models: letters with one sign before them, up to three
-/// digits, signs with the line breaks after them, spaces.
-const LLAMA_BPE_WORDS: &str = concat!(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-);
+/// Words of the Llama 3 and Qwen models: letters with one sign before them, up to as many
+/// digits as said, signs with the line breaks after them, spaces.
+fn words(digits: &str) -> String {
+    [
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|",
+        digits,
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ]
+    .concat()
+}
 
 fn pre(metadata: &Metadata) -> Reading<&str> {
     metadata.text("tokenizer.ggml.pre")
@@ -136,17 +152,17 @@ fn pre_tokenizer(metadata: &Metadata) -> Reading<Json> {
             json!({"type": "Digits", "individual_digits": true}),
             byte_level(true),
         ],
-        LLAMA_BPE => vec![
+        pre @ (LLAMA_BPE | QWEN2) => vec![
             json!({
                 "type": "Split",
-                "pattern": {"Regex": LLAMA_BPE_WORDS},
+                "pattern": {"Regex": words(if pre == QWEN2 { r"\p{N}" } else { r"\p{N}{1,3}" })},
                 "behavior": "Isolated",
                 "invert": false,
             }),
             byte_level(false),
         ],
         _ => {
-            let expected = format!("\"gpt-2\", \"{LLAMA_BPE}\" or \"smollm\"");
+            let expected = format!("\"gpt-2\", \"{LLAMA_BPE}\", \"{QWEN2}\" or \"smollm\"");
             return Err(metadata.wrong("tokenizer.ggml.pre", &expected));
         }
     };

@@ -7,8 +7,12 @@
 
 use ggpo_autograd::{Var, ops};
 use ggpo_tensor::Scalar;
+use serde_json::{Value, json};
 
+use super::families::{About, Family, Form, HeadKind};
+use super::fields::Fields;
 use super::{Extra, Graph, Head, InitialValue, OutputLayer, ParameterSpec, linear_spec};
+use crate::Result;
 use crate::batch::Batch;
 
 /// Shape of the layer.
@@ -21,16 +25,41 @@ pub struct FeatureLayerConfig {
 }
 
 /// The table, rows x width.
-pub(super) const TABLE: &str = "features.weight";
+const TABLE: &str = "features.weight";
 /// The layer, width x width, without bias.
 const LAYER: &str = "layer";
 
-impl FeatureLayerConfig {
-    pub(super) fn block_linears(&self) -> Vec<String> {
-        vec![LAYER.to_owned()]
+impl Family for FeatureLayerConfig {
+    const ABOUT: About = About {
+        model_type: "feature_layer",
+        // Of this project alone.
+        architectures: &[(HeadKind::Sequence, "FeatureLayerForSequenceClassification")],
+        form: Form::Encoder,
+        prefix: "",
+        word_table: TABLE,
+        ..About::DECODER
+    };
+
+    fn read(fields: &Fields<'_>, _lm_head: bool) -> Result<Self> {
+        fields.only("activation_function", &json!("tanh"))?;
+        let config = FeatureLayerConfig {
+            rows: fields.count("rows")?,
+            width: fields.count("hidden_size")?,
+        };
+        fields.finish(&[])?;
+        Ok(config)
     }
 
-    pub(super) fn specification(&self, head: Head) -> Vec<ParameterSpec> {
+    fn to_json(&self) -> Value {
+        json!({
+            "model_type": "feature_layer",
+            "rows": self.rows,
+            "hidden_size": self.width,
+            "activation_function": "tanh",
+        })
+    }
+
+    fn specification(&self, head: Head) -> Vec<ParameterSpec> {
         let mut all = vec![ParameterSpec {
             name: TABLE.to_owned(),
             shape: vec![self.rows, self.width],
@@ -43,19 +72,34 @@ impl FeatureLayerConfig {
         all
     }
 
-    /// What a stored tensor is that is not a parameter.
-    pub(super) fn extra(&self) -> Option<Extra> {
+    fn block_linears(&self) -> Vec<String> {
+        vec![LAYER.to_owned()]
+    }
+
+    fn extra(&self, _name: &str, _head: Head) -> Option<Extra> {
         None
     }
 
-    /// What the layer makes of every row's features, batch x time x width.
-    pub(super) fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+    fn positions(&self) -> usize {
+        1
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.rows
+    }
+
+    /// What the layer makes of every row's features.
+    fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
         let x = ops::embedding(&graph.parameter(TABLE), &batch.ids, &batch.shape);
         ops::tanh(&graph.linear(&x, LAYER))
     }
 
-    /// What the head's last layer reads, and that layer.
-    pub(super) fn output<T: Scalar>(&self, states: Var<T>) -> (Var<T>, OutputLayer) {
+    fn output<T: Scalar>(
+        &self,
+        _graph: &Graph<'_, T>,
+        _head: Head,
+        states: Var<T>,
+    ) -> (Var<T>, OutputLayer) {
         (states, OutputLayer::Module("score"))
     }
 }

@@ -441,8 +441,8 @@ impl<'a, T: Scalar> Graph<'a, T> {
             .map(|(cache, (k, v))| cache.append(layer, mask.causal, [k, v]))
             .collect();
         let mask = AttentionMask {
-            causal: mask.causal,
             keys: None,
+            ..*mask
         };
         let bias = bias.map(Var::value);
         let context = attention_over(q.value(), &rows, scale, bias, &mask);

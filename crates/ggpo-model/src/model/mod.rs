@@ -6,13 +6,21 @@
 mod bert;
 mod cache;
 mod config;
+mod families;
 mod feature_layer;
+mod fields;
 mod files;
+mod gemma3;
 mod gpt2;
 mod graph;
 mod llama;
 mod passes;
 mod precision;
+mod qwen2;
+mod qwen3;
+mod roberta;
+mod rope;
+mod rotary_decoder;
 mod specification;
 mod t5;
 
@@ -23,18 +31,29 @@ use ggpo_tensor::parallel::in_pool;
 pub use bert::BertConfig;
 pub use cache::KeyValueCache;
 pub use config::ConfigJson;
+pub use families::{Body, Form};
 pub use feature_layer::FeatureLayerConfig;
 pub(crate) use files::Extra;
+pub use gemma3::Gemma3Config;
+pub(crate) use gemma3::{PATTERN as GEMMA3_PATTERN, THETA as GEMMA3_THETA};
 pub use ggpo_lora::Adapters;
 pub use gpt2::Gpt2Config;
 pub use graph::{
     ActingWeights, Graph, LayerPerturbation, OutputLayer, PassGradients, acting_weights,
 };
-pub use llama::{LlamaConfig, RopeScaling};
+pub use llama::LlamaConfig;
 pub use precision::Precision;
+pub use qwen2::Qwen2Config;
+pub use qwen3::Qwen3Config;
+pub use roberta::RobertaConfig;
+pub(crate) use rope::Rope;
+pub use rope::RopeScaling;
+pub(crate) use rotary_decoder::{Gemma, RotaryDecoder};
 pub use specification::{INITIALIZER_RANGE, InitialValue, ParameterSpec, is_in};
 use specification::{linear_spec, norm_spec};
 pub use t5::T5Config;
+
+use families::{Family, of_family};
 
 use crate::batch::Batch;
 use crate::number::Number;
@@ -47,22 +66,6 @@ pub struct Model {
     pub body: Body,
     /// What the body's states are turned into.
     pub head: Head,
-}
-
-/// The family of a transformer.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Body {
-    /// Encoder with learned positions and layer norm after each block.
-    Bert(BertConfig),
-    /// Decoder with rotary positions, RMS norm before each block, SwiGLU.
-    Llama(LlamaConfig),
-    /// Decoder with learned positions and layer norm before each block.
-    Gpt2(Gpt2Config),
-    /// Encoder and decoder with relative positions and RMS norm before each
-    /// block.
-    T5(T5Config),
-    /// One layer on features that were calculated before.
-    FeatureLayer(FeatureLayerConfig),
 }
 
 /// What a model predicts.
@@ -96,24 +99,12 @@ impl Model {
 
     /// All parameters, in the order of the forward pass.
     pub fn specification(&self) -> Vec<ParameterSpec> {
-        match &self.body {
-            Body::Bert(config) => config.specification(self.head),
-            Body::Llama(config) => config.specification(self.head),
-            Body::Gpt2(config) => config.specification(self.head),
-            Body::T5(config) => config.specification(),
-            Body::FeatureLayer(config) => config.specification(self.head),
-        }
+        of_family!(&self.body, family => family.specification(self.head))
     }
 
     /// Names of the linear layers inside the blocks: what LoRA may adapt.
     pub fn block_linears(&self) -> Vec<String> {
-        match &self.body {
-            Body::Bert(config) => config.block_linears(),
-            Body::Llama(config) => config.block_linears(),
-            Body::Gpt2(config) => config.block_linears(),
-            Body::T5(config) => config.block_linears(),
-            Body::FeatureLayer(config) => config.block_linears(),
-        }
+        of_family!(&self.body, family => family.block_linears())
     }
 
     /// Whether passes ask for an adapter of this module: the linear layers of the blocks
@@ -126,51 +117,49 @@ impl Model {
 
     /// Names of the head's own modules, new for every task and always trained.
     pub fn head_modules(&self) -> Vec<String> {
-        match (self.head, &self.body) {
-            (Head::Tokens, _) => vec![],
-            (Head::Classes(_) | Head::Value, Body::Bert(_)) => {
-                vec!["bert.pooler.dense".to_owned(), "classifier".to_owned()]
-            }
-            (Head::Classes(_) | Head::Value, _) => vec!["score".to_owned()],
-        }
+        let modules = match self.head {
+            Head::Tokens => &[],
+            Head::Classes(_) | Head::Value => self.body.about().head_modules,
+        };
+        modules.iter().map(|&name| name.to_owned()).collect()
     }
 
     /// The longest sequence the model can read, in tokens; the largest number
     /// there is for T5, whose relative positions have no end.
     pub fn positions(&self) -> usize {
-        match &self.body {
-            Body::Bert(config) => config.max_position_embeddings,
-            Body::Llama(config) => config.max_position_embeddings,
-            Body::Gpt2(config) => config.n_positions,
-            Body::T5(_) => usize::MAX,
-            Body::FeatureLayer(_) => 1,
-        }
+        of_family!(&self.body, family => family.positions())
+    }
+
+    /// Whether there is a table of positions, beyond which nothing can be calculated.
+    pub fn has_learned_positions(&self) -> bool {
+        self.body.about().learned_positions
     }
 
     /// Rows of the token embedding.
     pub fn vocabulary(&self) -> usize {
-        match &self.body {
-            Body::Bert(config) => config.vocab_size,
-            Body::Llama(config) => config.vocab_size,
-            Body::Gpt2(config) => config.vocab_size,
-            Body::T5(config) => config.vocab_size,
-            Body::FeatureLayer(config) => config.rows,
-        }
+        of_family!(&self.body, family => family.vocabulary())
+    }
+
+    /// Kinds of segment, if the model's tokens belong to segments.
+    pub fn segments(&self) -> Option<usize> {
+        of_family!(&self.body, family => family.segments())
     }
 
     /// The token that a decoder beside an encoder reads first. None for a model
     /// without an encoder, which continues what it is given.
     pub fn start_token(&self) -> Option<usize> {
-        match &self.body {
-            Body::Bert(_) | Body::Llama(_) | Body::Gpt2(_) | Body::FeatureLayer(_) => None,
-            Body::T5(_) => Some(t5::START),
-        }
+        of_family!(&self.body, family => family.start_token())
+    }
+
+    /// Which way the body reads.
+    pub fn form(&self) -> Form {
+        self.body.about().form
     }
 
     /// Whether the model predicts the next token of a text from those before
     /// it, so that it can generate.
     pub fn is_decoder(&self) -> bool {
-        self.head == Head::Tokens && !matches!(self.body, Body::Bert(_) | Body::FeatureLayer(_))
+        self.head == Head::Tokens && self.form() != Form::Encoder
     }
 
     /// Logits of every row (classes; one number of a regression) or every

@@ -5,7 +5,8 @@
 use ggpo_autograd::{Var, ops};
 use ggpo_tensor::Scalar;
 
-use super::{Body, Graph, Head, Model, OutputLayer};
+use super::families::{Family, of_family};
+use super::{Form, Graph, Head, Model, OutputLayer};
 use crate::batch::Batch;
 
 impl Model {
@@ -54,13 +55,7 @@ impl Model {
     }
 
     pub(crate) fn states_of<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
-        match &self.body {
-            Body::Bert(config) => config.states(graph, batch),
-            Body::Llama(config) => config.states(graph, batch),
-            Body::Gpt2(config) => config.states(graph, batch),
-            Body::T5(config) => config.states(graph, batch),
-            Body::FeatureLayer(config) => config.states(graph, batch),
-        }
+        of_family!(&self.body, family => family.states(graph, batch))
     }
 
     /// The states that the head reads: batch x width where one answer per row is
@@ -71,9 +66,9 @@ impl Model {
             panic!("states of shape {:?}", states.shape())
         };
         let states = ops::reshape(&states, &[rows * time, width]);
-        match (self.head, &self.body) {
+        match (self.head, self.form()) {
             (Head::Tokens, _) => states,
-            (Head::Classes(_) | Head::Value, Body::Bert(_)) => {
+            (Head::Classes(_) | Head::Value, Form::Encoder) => {
                 let first: Vec<usize> = (0..rows).map(|row| row * time).collect();
                 ops::embedding(&states, &first, &[rows])
             }
@@ -99,12 +94,6 @@ impl Model {
 
     /// What the head's last layer reads, and that layer.
     fn output<T: Scalar>(&self, graph: &Graph<'_, T>, states: Var<T>) -> (Var<T>, OutputLayer) {
-        match &self.body {
-            Body::Bert(config) => config.output(graph, self.head, states),
-            Body::Llama(config) => config.output(self.head, states),
-            Body::Gpt2(config) => config.output(self.head, states),
-            Body::T5(config) => config.output(states),
-            Body::FeatureLayer(config) => config.output(states),
-        }
+        of_family!(&self.body, family => family.output(graph, self.head, states))
     }
 }

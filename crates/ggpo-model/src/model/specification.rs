@@ -78,7 +78,7 @@ pub(super) fn linear_spec(
     outputs: usize,
     inputs: usize,
     bias: bool,
-) -> impl Iterator<Item = ParameterSpec> {
+) -> impl Iterator<Item = ParameterSpec> + use<> {
     let weight = ParameterSpec {
         name: format!("{module}.weight"),
         shape: vec![outputs, inputs],
@@ -97,7 +97,7 @@ pub(super) fn norm_spec(
     module: &str,
     width: usize,
     bias: bool,
-) -> impl Iterator<Item = ParameterSpec> {
+) -> impl Iterator<Item = ParameterSpec> + use<> {
     let weight = ParameterSpec {
         name: format!("{module}.weight"),
         shape: vec![width],

@@ -2,8 +2,10 @@
 
 mod fence;
 mod frame;
+mod special;
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use ggpo_files::read::TOKENIZER;
 use ggpo_files::write_atomically;
@@ -14,13 +16,15 @@ use tokenizers::{AddedToken, NormalizerWrapper, PostProcessorWrapper, TokenizerB
 
 pub use frame::{Encoded, SpecialIds, longest_first};
 
+use crate::chat::{Said, of_folder};
 use crate::{Error, Result};
 use frame::Frame;
 
 /// A `tokenizer.json`, as the Hugging Face tools read and write it.
 ///
 /// Text never becomes a special token: `[SEP]` in a message is five letters and
-/// signs like any other.
+/// signs like any other. Only of a text that a chat template has made does
+/// [`encode_with_special`](Self::encode_with_special) read special tokens.
 ///
 /// Where it has a post-processor, that sets its special tokens around texts and
 /// pairs of texts. Without one they stand as in BERT: `[CLS] text [SEP]` and
@@ -28,21 +32,26 @@ use frame::Frame;
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// The same for texts in which special tokens are meant, made when it is needed.
+    open: OnceLock<tokenizers::Tokenizer>,
     frame: Frame,
     vocabulary: usize,
     special: SpecialIds,
+    chats: Said,
 }
 
 impl Tokenizer {
     /// Reads the `tokenizer.json` of a model's folder; what its `config.json`
-    /// says of special tokens goes before what their names say.
+    /// says of special tokens goes before what their names say. The folder's chat template
+    /// is read with it.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn open(folder: &Path) -> Result<Self> {
         let tokenizer = Self::load(&folder.join("tokenizer.json"))?;
         let said = SpecialIds::read(&folder.join("config.json"))?;
-        Ok(tokenizer.with_special_ids(said))
+        let tokenizer = tokenizer.with_special_ids(said);
+        Ok(tokenizer.with_chats(of_folder(folder)?))
     }
 
     /// Reads a `tokenizer.json`; its own padding and truncation are set aside.
@@ -104,6 +113,8 @@ impl Tokenizer {
             vocabulary: largest.map_or(0, |largest| largest + 1),
             frame,
             special: SpecialIds::default(),
+            chats: Said::default(),
+            open: OnceLock::new(),
             inner,
         })
     }
@@ -112,6 +123,16 @@ impl Tokenizer {
     /// names.
     pub fn with_special_ids(self, special: SpecialIds) -> Self {
         Tokenizer { special, ..self }
+    }
+
+    /// The same tokenizer with what a model says of conversations.
+    pub(crate) fn with_chats(self, chats: Said) -> Self {
+        Tokenizer { chats, ..self }
+    }
+
+    /// What the model says of conversations.
+    pub(crate) fn said_of_chats(&self) -> &Said {
+        &self.chats
     }
 
     /// Id that short sequences are padded with. Nothing reads it, so it is the

@@ -3,11 +3,13 @@
 //! One program for all files: every test program is linked on its own, which
 //! takes longer than most tests.
 
+mod chat;
 mod generate;
 mod gguf;
 mod minilm;
 mod model_folder;
 mod models;
 mod peft_forms;
+mod qwen;
 mod rotary;
 mod weights;

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use crate::model_folder::{ModelFolder, RawTensors, read_raw};
+use crate::model_folder::{ModelFolder, RawTensors, raw_f32, read_raw};
+use crate::weights::FAMILIES;
 use ggpo_autograd::Tape;
 use ggpo_model::batch::{Batch, DecoderInput, collate_causal};
 use ggpo_model::weights::{load, stored_tensors, to_safetensors};
@@ -172,6 +173,36 @@ fn biases_of_llama_are_added_as_transformers_does() {
 }
 
 #[test]
+fn every_parameter_of_qwen_and_gemma_can_be_trained() {
+    for family in ["qwen2", "qwen3", "gemma3"] {
+        let folder = ModelFolder::of(family);
+        check_gradients(&folder, Head::Tokens);
+        check_gradients(&folder, Head::Classes(3));
+    }
+}
+
+#[test]
+fn every_parameter_of_roberta_can_be_trained() {
+    let folder = ModelFolder::of("roberta");
+    check_gradients(&folder, Head::Classes(3));
+    folder.rewrite(|tensors| tensors.retain(|name, _| !name.starts_with("classifier.")));
+    check_gradients(&folder, Head::Value);
+    folder.rewrite(|tensors| {
+        let numbers = |count| (0..count).map(|i| (i as f32).sin() / 4.0).collect();
+        let mut add = |name: &str, shape: &[usize]| {
+            let numbers: Vec<f32> = numbers(shape.iter().product());
+            tensors.insert(format!("lm_head.{name}"), raw_f32(shape, &numbers));
+        };
+        add("dense.weight", &[32, 32]);
+        add("dense.bias", &[32]);
+        add("layer_norm.weight", &[32]);
+        add("layer_norm.bias", &[32]);
+        add("bias", &[97]);
+    });
+    check_gradients(&folder, Head::Tokens);
+}
+
+#[test]
 fn every_parameter_of_gpt2_can_be_trained() {
     for head in [Head::Tokens, Head::Classes(3), Head::Value] {
         check_gradients(&ModelFolder::of("gpt2"), head);
@@ -198,7 +229,7 @@ fn add_head(folder: &ModelFolder) {
 
 #[test]
 fn a_padded_row_is_what_it_is_alone() {
-    for family in ["bert", "gpt2", "llama", "t5", "t5_gated"] {
+    for family in FAMILIES {
         let folder = ModelFolder::of(family);
         let (model, parameters) = (folder.open(), folder.parameters());
         let both = batch(&model);
@@ -212,9 +243,9 @@ fn a_padded_row_is_what_it_is_alone() {
         let (both, alone) = (logits(&both), logits(&alone));
         let width = both.shape()[1];
         let (rows_before, rows) = match family {
-            "bert" => (1, 1),
-            "gpt2" | "llama" => (5, 3),
-            _ => (3, 2),
+            "bert" | "roberta" => (1, 1),
+            "t5" | "t5_gated" => (3, 2),
+            _ => (5, 3),
         };
         let part = both.iter().skip(rows_before * width).take(rows * width);
         assert_eq!(alone.len(), rows * width);
@@ -386,7 +417,7 @@ fn a_description_is_kept_but_for_the_head() {
 
 #[test]
 fn a_new_description_reads_back() {
-    for family in ["bert", "gpt2", "llama", "t5", "t5_gated"] {
+    for family in FAMILIES {
         let folder = ModelFolder::of(family);
         let mut model = folder.open();
         if let Body::Llama(config) = &mut model.body {
@@ -431,6 +462,72 @@ fn what_is_not_calculated_here_is_refused_by_name() {
         ("llama", "head_dim", json!(7), "even"),
         ("llama", "sliding_window", json!(128), "128"),
         ("llama", "type_vocab_size", json!(2), "known"),
+        ("qwen2", "use_sliding_window", json!(true), "false"),
+        ("qwen2", "use_mrope", json!(true), "false"),
+        ("qwen2", "hidden_act", json!("gelu"), "silu"),
+        ("qwen2", "num_key_value_heads", Value::Null, "above 0"),
+        ("qwen2", "attention_bias", json!(true), "known"),
+        (
+            "qwen2",
+            "layer_types",
+            json!(["full_attention", "sliding_attention"]),
+            "in every layer",
+        ),
+        (
+            "qwen3",
+            "layer_types",
+            json!(["full_attention"]),
+            "2 layers",
+        ),
+        ("qwen3", "num_experts", json!(8), "known"),
+        ("gemma3", "attn_logit_softcapping", json!(50.0), "null"),
+        ("gemma3", "final_logit_softcapping", json!(30.0), "null"),
+        (
+            "gemma3",
+            "use_bidirectional_attention",
+            json!(true),
+            "false",
+        ),
+        (
+            "gemma3",
+            "hidden_activation",
+            json!("gelu"),
+            "gelu_pytorch_tanh",
+        ),
+        ("gemma3", "query_pre_attn_scalar", Value::Null, "above 0"),
+        ("gemma3", "sliding_window", Value::Null, "above 0"),
+        (
+            "gemma3",
+            "rope_theta",
+            json!(5.0),
+            "as rope_parameters says",
+        ),
+        (
+            "gemma3",
+            "rope_local_base_freq",
+            json!(5.0),
+            "as rope_parameters says",
+        ),
+        (
+            "gemma3",
+            "rope_scaling",
+            json!({"rope_type": "linear", "factor": 8.0}),
+            "beside rope_parameters",
+        ),
+        (
+            "gemma3",
+            "rope_parameters",
+            json!({"rope_type": "default", "rope_theta": 1e6}),
+            "full_attention",
+        ),
+        ("roberta", "pad_token_id", json!("one"), "id of a token"),
+        (
+            "roberta",
+            "max_position_embeddings",
+            json!(2),
+            "more than 2",
+        ),
+        ("roberta", "hidden_act", json!("relu"), "gelu"),
         ("gpt2", "activation_function", json!("relu"), "gelu_new"),
         (
             "gpt2",
@@ -482,4 +579,52 @@ fn what_is_not_calculated_here_is_refused_by_name() {
     assert!(folder.config_error().contains("expected JSON"));
     std::fs::remove_file(folder.file("config.json")).unwrap();
     assert!(folder.config_error().contains("config.json"));
+}
+
+#[test]
+fn both_spellings_of_a_description_are_one_model() {
+    let linear = json!({"rope_type": "linear", "factor": 8.0});
+    for (family, scaled) in [
+        ("qwen2", false),
+        ("qwen3", true),
+        ("gemma3", false),
+        ("gemma3", true),
+    ] {
+        let (newer, older) = (ModelFolder::of(family), ModelFolder::of(family));
+        newer.configure(|fields| {
+            let rope = &mut fields["rope_parameters"];
+            let rope = match family {
+                "gemma3" => &mut rope["full_attention"],
+                _ => rope,
+            };
+            if scaled {
+                rope["rope_type"] = json!("linear");
+                rope["factor"] = json!(8.0);
+            }
+            if family == "gemma3" {
+                fields.insert(
+                    "layer_types".to_owned(),
+                    json!(["sliding_attention", "sliding_attention"]),
+                );
+            }
+        });
+        older.configure(|fields| {
+            fields.remove("rope_parameters");
+            fields.remove("layer_types");
+            fields.insert("rope_theta".to_owned(), json!(1e6));
+            if scaled {
+                fields.insert("rope_scaling".to_owned(), linear.clone());
+            }
+            if family == "gemma3" {
+                fields.insert("rope_local_base_freq".to_owned(), json!(1e4));
+                fields.insert("sliding_window_pattern".to_owned(), json!(6));
+            }
+        });
+        let (newer, older) = (newer.open(), older.open());
+        assert_eq!(newer, older);
+        // What is written reads back, whichever it was.
+        let folder = ModelFolder::of(family);
+        std::fs::write(folder.file("config.json"), older.config_json()).unwrap();
+        assert_eq!(folder.open(), older);
+    }
 }

@@ -12,7 +12,9 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use serde_json::json;
 
-const FAMILIES: [&str; 5] = ["bert", "gpt2", "llama", "t5", "t5_gated"];
+pub(crate) const FAMILIES: [&str; 9] = [
+    "bert", "gemma3", "gpt2", "llama", "qwen2", "qwen3", "roberta", "t5", "t5_gated",
+];
 /// A tensor of every BERT file.
 const DENSE: &str = "bert.encoder.layer.1.output.dense.weight";
 
@@ -61,6 +63,10 @@ fn a_body_stored_without_its_prefix_is_the_same() {
         ("bert", "bert."),
         ("gpt2", "transformer."),
         ("llama", "model."),
+        ("qwen2", "model."),
+        ("qwen3", "model."),
+        ("gemma3", "model."),
+        ("roberta", "roberta."),
     ] {
         let with = ModelFolder::of(family).parameters();
         let folder = ModelFolder::of(family);
@@ -77,7 +83,7 @@ fn a_body_stored_without_its_prefix_is_the_same() {
                 ),
             ];
             let own: &[usize] = match family {
-                "bert" => &[0],
+                "bert" | "roberta" => &[0],
                 "gpt2" => &[1, 2],
                 _ => &[3],
             };
@@ -329,6 +335,7 @@ fn tied_copies_must_be_equal() {
         ),
         ("gpt2", "transformer.wte.weight", &["lm_head.weight"]),
         ("llama", "model.embed_tokens.weight", &["lm_head.weight"]),
+        ("gemma3", "model.embed_tokens.weight", &["lm_head.weight"]),
     ] {
         for copy in copies {
             let folder = ModelFolder::of(family);

@@ -195,7 +195,7 @@ impl<T: Scalar> OneHead<'_, T> {
                 for ((first, log_sums), inner) in blocks {
                     let block = first..first + log_sums.len();
                     let seen = self.visible.keys_of(block.end - 1).min(columns.end);
-                    if seen <= first_key {
+                    if seen <= first_key || columns.end <= self.visible.first_of(first) {
                         continue;
                     }
                     let columns = first_key..seen;
@@ -287,7 +287,7 @@ impl<T: Scalar> Kernel for Differentiate<'_, T> {
             later.fill(T::ZERO);
             let (ds, later) = ds.split_at_mut(seen);
             later.fill(T::ZERO);
-            self.visible.hide(self.first_key, p);
+            self.visible.hide(query, self.first_key, p);
             for (p, ds) in p.iter_mut().zip(ds) {
                 *p = (*p - log_sum).exp();
                 *ds = *p * (*ds - inner);

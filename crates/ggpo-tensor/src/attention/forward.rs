@@ -169,7 +169,8 @@ fn attend<T: Scalar>(
             let mut out = out.slice_mut(s![block.clone(), head, ..]);
             let q = q.slice(s![block.clone(), head, ..]);
             let width = visible.keys_of(block.end - 1);
-            for first_key in (0..width).step_by(keys_of_block) {
+            let start = visible.first_of(first) / keys_of_block * keys_of_block;
+            for first_key in (start..width).step_by(keys_of_block) {
                 let columns = first_key..width.min(first_key + keys_of_block);
                 let elements = take(&mut scratch.scores, block.len() * columns.len());
                 let mut p = ArrayViewMut2::from_shape((block.len(), columns.len()), elements)
@@ -185,9 +186,9 @@ fn attend<T: Scalar>(
                     visible,
                     running,
                 });
-                let beta = match first_key {
-                    0 => T::ZERO,
-                    _ => {
+                let beta = match first_key == start {
+                    true => T::ZERO,
+                    false => {
                         dispatch::run(ScaleRows(out.view_mut(), &running.factor));
                         T::ONE
                     }
@@ -230,7 +231,7 @@ impl<T: Scalar> Kernel for Absorb<'_, T> {
             let seen = self.visible.keys_from(query, self.first_key, self.width);
             let (seen, later) = row.split_at_mut(seen);
             later.fill(lowest);
-            self.visible.hide(self.first_key, seen);
+            self.visible.hide(query, self.first_key, seen);
             *before = *max;
             *max = max.max(largest(seen).unwrap_or(lowest));
         }

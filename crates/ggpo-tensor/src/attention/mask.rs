@@ -10,6 +10,9 @@ pub struct AttentionMask {
     /// Query i sees keys up to `i + keys - queries` only: the queries are the
     /// last positions of the keys.
     pub causal: bool,
+    /// Of the keys that a causal mask leaves, a query sees only this many, the last
+    /// ones. `None` leaves all.
+    pub window: Option<usize>,
     /// Batch x keys: false where a key is padding. `None` keeps all.
     pub keys: Option<Array2<bool>>,
 }
@@ -19,6 +22,7 @@ pub(super) struct Visible {
     queries: usize,
     keys: usize,
     causal: bool,
+    window: usize,
     /// From here on all keys are padding.
     length: usize,
     /// Which of the keys before are none, unless all.
@@ -39,6 +43,7 @@ impl AttentionMask {
             queries,
             keys,
             causal: self.causal,
+            window: self.window.filter(|_| self.causal).unwrap_or(usize::MAX),
             length: kept.as_ref().map_or(keys, Vec::len),
             kept: kept.filter(|kept| kept.contains(&false)),
         }
@@ -50,12 +55,22 @@ impl Visible {
     /// for the query before.
     #[inline(always)]
     pub(super) fn keys_of(&self, query: usize) -> usize {
-        let past = if self.causal {
-            (query + 1 + self.keys).saturating_sub(self.queries)
-        } else {
-            self.keys
-        };
-        past.min(self.length)
+        self.past(query).min(self.length)
+    }
+
+    /// Number of the first key that the query sees; none before it for a later query.
+    #[inline(always)]
+    pub(super) fn first_of(&self, query: usize) -> usize {
+        self.past(query).saturating_sub(self.window)
+    }
+
+    /// Number of leading keys that the causal mask leaves.
+    #[inline(always)]
+    fn past(&self, query: usize) -> usize {
+        match self.causal {
+            true => (query + 1 + self.keys).saturating_sub(self.queries),
+            false => self.keys,
+        }
     }
 
     /// How many of the `width` keys from number `first` on the query sees.
@@ -64,12 +79,14 @@ impl Visible {
         self.keys_of(query).saturating_sub(first).min(width)
     }
 
-    /// Sets the scores of padding among the keys from number `first` on to minus
-    /// infinity.
+    /// Sets the scores of keys before the query's window and of padding, among the keys
+    /// from number `first` on, to minus infinity.
     #[inline(always)]
-    pub(super) fn hide<T: Scalar>(&self, first: usize, scores: &mut [T]) {
-        let Some(kept) = &self.kept else { return };
+    pub(super) fn hide<T: Scalar>(&self, query: usize, first: usize, scores: &mut [T]) {
         let lowest = T::from_f64(f64::NEG_INFINITY);
+        let before = self.first_of(query).saturating_sub(first).min(scores.len());
+        scores[..before].fill(lowest);
+        let Some(kept) = &self.kept else { return };
         for (score, &kept) in scores.iter_mut().zip(&kept[first..]) {
             *score = if kept { *score } else { lowest };
         }

@@ -9,9 +9,14 @@
 //! of its formula, so an element is the same number in every [`Scalar`].
 
 mod half;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
 mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
 mod q6_k;
 mod q8_0;
 
@@ -36,24 +41,41 @@ pub enum BlockFormat {
     Q4_0,
     /// 32 elements in 20 bytes: 4 bits each, one scale and one minimum.
     Q4_1,
+    /// 32 elements in 22 bytes: 5 bits each, one scale.
+    Q5_0,
+    /// 32 elements in 24 bytes: 5 bits each, one scale and one minimum.
+    Q5_1,
     /// 32 elements in 34 bytes: 8 bits each, one scale.
     Q8_0,
+    /// 256 elements in 84 bytes: 2 bits each, a scale and a minimum of 4 bits for
+    /// every 16.
+    Q2K,
+    /// 256 elements in 110 bytes: 3 bits each, a scale of 6 bits for every 16.
+    Q3K,
     /// 256 elements in 144 bytes: 4 bits each, a scale and a minimum of 6 bits
     /// for every 32.
     Q4K,
+    /// 256 elements in 176 bytes: 5 bits each, a scale and a minimum of 6 bits
+    /// for every 32.
+    Q5K,
     /// 256 elements in 210 bytes: 6 bits each, a scale of 8 bits for every 16.
     Q6K,
 }
 
 impl BlockFormat {
     /// All formats.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::F16,
         Self::BF16,
         Self::Q4_0,
         Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
         Self::Q8_0,
+        Self::Q2K,
+        Self::Q3K,
         Self::Q4K,
+        Self::Q5K,
         Self::Q6K,
     ];
 
@@ -61,8 +83,8 @@ impl BlockFormat {
     pub fn block_elements(self) -> usize {
         match self {
             Self::F16 | Self::BF16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q8_0 => 32,
-            Self::Q4K | Self::Q6K => 256,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
         }
     }
 
@@ -72,8 +94,13 @@ impl BlockFormat {
             Self::F16 | Self::BF16 => half::BYTES,
             Self::Q4_0 => q4_0::BYTES,
             Self::Q4_1 => q4_1::BYTES,
+            Self::Q5_0 => q5_0::BYTES,
+            Self::Q5_1 => q5_1::BYTES,
             Self::Q8_0 => q8_0::BYTES,
+            Self::Q2K => q2_k::BYTES,
+            Self::Q3K => q3_k::BYTES,
             Self::Q4K => q4_k::BYTES,
+            Self::Q5K => q5_k::BYTES,
             Self::Q6K => q6_k::BYTES,
         }
     }
@@ -96,8 +123,13 @@ impl fmt::Display for BlockFormat {
             Self::BF16 => "BF16",
             Self::Q4_0 => "Q4_0",
             Self::Q4_1 => "Q4_1",
+            Self::Q5_0 => "Q5_0",
+            Self::Q5_1 => "Q5_1",
             Self::Q8_0 => "Q8_0",
+            Self::Q2K => "Q2_K",
+            Self::Q3K => "Q3_K",
             Self::Q4K => "Q4_K",
+            Self::Q5K => "Q5_K",
             Self::Q6K => "Q6_K",
         })
     }
@@ -281,8 +313,13 @@ impl<T: Scalar> Kernel for Dequantize<'_, T> {
             BlockFormat::BF16 => each_block(bytes, out, half::dequantize_bf16),
             BlockFormat::Q4_0 => each_block(bytes, out, q4_0::dequantize),
             BlockFormat::Q4_1 => each_block(bytes, out, q4_1::dequantize),
+            BlockFormat::Q5_0 => each_block(bytes, out, q5_0::dequantize),
+            BlockFormat::Q5_1 => each_block(bytes, out, q5_1::dequantize),
             BlockFormat::Q8_0 => each_block(bytes, out, q8_0::dequantize),
+            BlockFormat::Q2K => each_block(bytes, out, q2_k::dequantize),
+            BlockFormat::Q3K => each_block(bytes, out, q3_k::dequantize),
             BlockFormat::Q4K => each_block(bytes, out, q4_k::dequantize),
+            BlockFormat::Q5K => each_block(bytes, out, q5_k::dequantize),
             BlockFormat::Q6K => each_block(bytes, out, q6_k::dequantize),
         }
     }

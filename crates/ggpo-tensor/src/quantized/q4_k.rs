@@ -43,7 +43,7 @@ pub(super) fn dequantize<T: Scalar>(block: &[u8; BYTES], out: &mut [T; 256]) {
 
 /// `s_j` and `m_j`.
 #[inline(always)]
-fn scale_and_minimum(packed: &[u8], j: usize) -> [u8; 2] {
+pub(super) fn scale_and_minimum(packed: &[u8], j: usize) -> [u8; 2] {
     if j < 4 {
         return [packed[j] & 63, packed[j + 4] & 63];
     }

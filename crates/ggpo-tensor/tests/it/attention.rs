@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 const CAUSAL: AttentionMask = AttentionMask {
     causal: true,
+    window: None,
     keys: None,
 };
 
@@ -46,11 +47,32 @@ proptest! {
         }
     }
 
+    /// With a window, a query sees the last keys up to its own.
+    #[test]
+    fn a_window_holds_the_last_keys_up_to_the_querys_own(
+        seen in 0..5usize, time in 1..5usize, window in 1..6usize, seed: u64,
+    ) {
+        let keys = seen + time;
+        let q = normal(seed, 0, &[1, time, 1, 2]);
+        let [k, v] = [1, 2].map(|layer| normal(seed, layer, &[1, keys, 1, 2]));
+        let mask = AttentionMask { window: Some(window), ..CAUSAL };
+        let found = attention(&q, &k, &v, 1.0, None, &mask);
+        for t in 0..time {
+            let end = seen + t + 1;
+            let held = |x: &Tensor<f64>| slice_axis(x, 1, end.saturating_sub(window)..end);
+            let q = slice_axis(&q, 1, t..t + 1);
+            let all = AttentionMask::default();
+            let expected = attention(&q, &held(&k), &held(&v), 1.0, None, &all);
+            prop_assert!(close(&slice_axis(&found, 1, t..t + 1), &expected));
+        }
+    }
+
     /// The last queries alone attend as they do in the whole sequence.
     #[test]
     fn the_last_queries_are_a_part_of_the_whole(
         batch in 1..3usize, time in 1..7usize, cut: usize, groups in 1..4usize,
-        kv_heads in 1..3usize, channels in 1..4usize, padded: bool, biased: bool, seed: u64,
+        kv_heads in 1..3usize, channels in 1..4usize, padded: bool, biased: bool,
+        window in prop::option::of(1..7usize), seed: u64,
     ) {
         let (heads, cut) = (groups * kv_heads, cut % time);
         let q = normal(seed, 0, &[batch, time, heads, channels]);
@@ -59,7 +81,7 @@ proptest! {
         let keys = padded.then(|| {
             Array2::from_shape_fn((batch, time), |(b, key)| (b + key) % 3 != 0)
         });
-        let mask = AttentionMask { causal: true, keys };
+        let mask = AttentionMask { causal: true, window, keys };
         let whole = attention(&q, &k, &v, 0.5, bias.as_ref(), &mask);
         let last = slice_axis(&q, 1, cut..time);
         let bias = bias.map(|bias| slice_axis(&bias, 1, cut..time));
@@ -73,7 +95,7 @@ proptest! {
     fn rows_of_different_lengths_attend_as_alone(
         extra in prop::collection::vec(0..5usize, 1..4), time in 1..3usize,
         groups in 1..3usize, kv_heads in 1..3usize, channels in 1..4usize,
-        causal: bool, seed: u64,
+        causal: bool, window in prop::option::of(1..6usize), seed: u64,
     ) {
         let (batch, heads) = (extra.len(), groups * kv_heads);
         let q = normal(seed, 0, &[batch, time, heads, channels]);
@@ -86,7 +108,7 @@ proptest! {
             .collect();
         let longest = time + extra.iter().max().unwrap();
         let bias = normal(seed, 1, &[heads, time, longest]);
-        let mask = AttentionMask { causal, keys: None };
+        let mask = AttentionMask { causal, window, keys: None };
         let views: Vec<_> = rows
             .iter()
             .map(|row| row.each_ref().map(|x| view4(x).index_axis_move(Axis(0), 0)))
@@ -122,7 +144,9 @@ fn by_definition(
             for i in 0..queries {
                 let seen = |j: usize| {
                     let kept = mask.keys.as_ref().is_none_or(|kept| kept[(b, j)]);
-                    kept && !(mask.causal && j > i + keys - queries)
+                    let own = i + keys - queries;
+                    let past = j <= own && mask.window.is_none_or(|window| j + window > own);
+                    kept && (past || !mask.causal)
                 };
                 let weights: Vec<f64> = (0..keys)
                     .map(|j| {
@@ -209,7 +233,8 @@ proptest! {
         extra in prop::sample::select(vec![0, 1, 40]),
         channels in prop::sample::select(vec![1, 5, 48, 70]),
         groups in 1..3usize, kv_heads in 1..3usize,
-        causal: bool, biased: bool, padding in 0..4usize, seed: u64,
+        causal: bool, window in prop::sample::select(vec![None, Some(1), Some(7), Some(64), Some(150)]),
+        biased: bool, padding in 0..4usize, seed: u64,
     ) {
         let (batch, heads, keys) = (2, groups * kv_heads, queries + extra);
         let of_keys = [batch, keys, kv_heads, channels];
@@ -226,6 +251,7 @@ proptest! {
         };
         let mask = AttentionMask {
             causal,
+            window,
             keys: (padding > 0).then(|| Array2::from_shape_fn((batch, keys), |(b, j)| kept(b, j))),
         };
         // Sums of up to 580 terms of size one, in double and single precision.

@@ -44,10 +44,36 @@ fn element(format: BlockFormat, block: &[u8], i: usize) -> f64 {
         BlockFormat::BF16 => f64::from(f32::from_bits(bits.get(0, 0, 16) << 16)),
         BlockFormat::Q4_0 => bits.half(0) * (nibble(2) - 8.0),
         BlockFormat::Q4_1 => bits.half(0) * nibble(4) + bits.half(2),
+        BlockFormat::Q5_0 => {
+            let high = 16.0 * f64::from(bits.get(2, i, 1));
+            bits.half(0) * (nibble(6) + high - 16.0)
+        }
+        BlockFormat::Q5_1 => {
+            let high = 16.0 * f64::from(bits.get(4, i, 1));
+            bits.half(0) * (nibble(8) + high) + bits.half(2)
+        }
         BlockFormat::Q8_0 => bits.half(0) * bits.signed(2 + i),
-        BlockFormat::Q4K => {
+        BlockFormat::Q2K => {
+            let q = bits.get(16 + 32 * (i / 128) + i % 32, 2 * (i % 128 / 32), 2);
+            let [scale, minimum] = [0, 4].map(|at| f64::from(bits.get(i / 16, at, 4)));
+            bits.half(80) * scale * f64::from(q) - bits.half(82) * minimum
+        }
+        BlockFormat::Q3K => {
+            let part = i / 16;
+            let low = bits.get(32 + 32 * (i / 128) + i % 32, 2 * (i % 128 / 32), 2);
+            let q = f64::from(low + 4 * bits.get(i % 32, i / 32, 1)) - 4.0;
+            let low = bits.get(96 + part % 8, 4 * (part / 8), 4);
+            let scale = low + 16 * bits.get(104 + part % 4, 2 * (part / 4), 2);
+            bits.half(108) * (f64::from(scale) - 32.0) * q
+        }
+        BlockFormat::Q4K | BlockFormat::Q5K => {
             let part = i / 32;
-            let q = f64::from(bits.get(16 + 32 * (part / 2) + i % 32, 4 * (part % 2), 4));
+            let (low, five) = match format {
+                BlockFormat::Q5K => (48, bits.get(16 + i % 32, part, 1)),
+                _ => (16, 0),
+            };
+            let low = bits.get(low + 32 * (part / 2) + i % 32, 4 * (part % 2), 4);
+            let q = f64::from(low + 16 * five);
             let six = |first: usize, nibble: usize| {
                 f64::from(match part {
                     0..4 => bits.get(4 + first + part, 0, 6),
@@ -73,8 +99,12 @@ fn element(format: BlockFormat, block: &[u8], i: usize) -> f64 {
 /// Where a block has its halves, of which random bytes could be NaN.
 fn halves(format: BlockFormat) -> &'static [usize] {
     match format {
-        BlockFormat::F16 | BlockFormat::BF16 | BlockFormat::Q4_0 | BlockFormat::Q8_0 => &[0],
-        BlockFormat::Q4_1 | BlockFormat::Q4K => &[0, 2],
+        BlockFormat::F16 | BlockFormat::BF16 => &[0],
+        BlockFormat::Q4_0 | BlockFormat::Q5_0 | BlockFormat::Q8_0 => &[0],
+        BlockFormat::Q4_1 | BlockFormat::Q5_1 => &[0, 2],
+        BlockFormat::Q4K | BlockFormat::Q5K => &[0, 2],
+        BlockFormat::Q2K => &[80, 82],
+        BlockFormat::Q3K => &[108],
         BlockFormat::Q6K => &[208],
     }
 }
@@ -123,7 +153,11 @@ proptest! {
             let bound = match format {
                 BlockFormat::F16 | BlockFormat::BF16 => 0.0,
                 BlockFormat::Q4_0 | BlockFormat::Q4_1 => 16.0 * magnitude,
+                BlockFormat::Q5_0 | BlockFormat::Q5_1 => 32.0 * magnitude,
                 BlockFormat::Q8_0 => 128.0 * magnitude,
+                BlockFormat::Q2K => 16.0 * 4.0 * magnitude,
+                BlockFormat::Q3K => 32.0 * 4.0 * magnitude,
+                BlockFormat::Q5K => 64.0 * 32.0 * magnitude,
                 BlockFormat::Q4K => 64.0 * 16.0 * magnitude,
                 BlockFormat::Q6K => 128.0 * 32.0 * magnitude,
             };

@@ -33,6 +33,8 @@ pub enum Answer {
         /// Position of the first token to be predicted; 0 is as good as 1.
         from: usize,
     },
+    /// Those of the row's own tokens that are marked, each from all before it.
+    Marked(Vec<bool>),
     /// Another sequence, its end-of-text token included, from a decoder.
     Sequence(Vec<usize>),
 }
@@ -99,16 +101,23 @@ pub fn collate(examples: &[&Example], fill: Fill) -> Batch {
         return batch;
     }
     for example in examples {
-        match example.answer {
+        match &example.answer {
             Answer::Unknown | Answer::Sequence(_) => batch.targets.push(None),
-            Answer::Class(class) => {
+            &Answer::Class(class) => {
                 batch.targets.push(Some(class));
                 if let Some(classes) = fill.indicators {
                     batch.values.extend(indicators(class, classes));
                 }
             }
-            Answer::Value(value) => batch.values.push(value),
-            Answer::Tokens { from } => {
+            &Answer::Value(value) => batch.values.push(value),
+            Answer::Marked(marks) => {
+                let next = (1..=time).map(|t| {
+                    let marked = marks.get(t).copied().unwrap_or(false);
+                    example.ids.get(t).copied().filter(|_| marked)
+                });
+                batch.targets.extend(next);
+            }
+            &Answer::Tokens { from } => {
                 let next = (1..=time).map(|t| example.ids.get(t).copied().filter(|_| t >= from));
                 batch.targets.extend(next);
             }
@@ -251,6 +260,17 @@ mod tests {
         let no = None;
         assert_eq!(batch.targets[..5], [no, Some(7), Some(8), no, no]);
         assert_eq!(batch.targets[5..], [no, no, no, Some(9), no]);
+    }
+
+    #[test]
+    fn marked_tokens_are_predicted_wherever_they_stand() {
+        let marks = vec![true, false, true, false];
+        let row = Example::new(vec![5, 6, 7, 8], Answer::Marked(marks));
+        let long = Example::new(vec![4, 3, 2, 1, 9], Answer::Marked(vec![true; 5]));
+        let batch = collate(&[&row, &long], FILL);
+        let no = None;
+        assert_eq!(batch.targets[..5], [no, Some(7), no, no, no]);
+        assert_eq!(batch.targets[5..], [Some(3), Some(2), Some(1), Some(9), no]);
     }
 
     #[test]

@@ -73,6 +73,14 @@ pub struct TaskConfig {
     /// completion, a line break.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+    /// The template that makes text of a conversation: a file in Jinja, or `chatml`;
+    /// without it, the model's own. For chats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
+    /// Which tokens of a conversation are learnt. For chats.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(!skip_serializing_if)]
+    pub train_on: TrainOn,
     /// Leave out rows that cannot be used, rather than refuse the file.
     #[serde(default, skip_serializing_if = "is_false")]
     #[schemars(!skip_serializing_if)]
@@ -109,6 +117,27 @@ pub enum ClassLoss {
     /// The squared distance of the outputs from the indicator of the class, less its
     /// mean: a loss that a model can bring to 0.
     LeastSquares,
+}
+
+/// Which tokens of a conversation are learnt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainOn {
+    /// What the assistant says, in all of its turns.
+    #[default]
+    Assistant,
+    /// All of them.
+    All,
+}
+
+impl TrainOn {
+    /// The name in TOML.
+    pub fn name(self) -> &'static str {
+        match self {
+            TrainOn::Assistant => "assistant",
+            TrainOn::All => "all",
+        }
+    }
 }
 
 /// How many rows scores are taken from.
@@ -167,6 +196,8 @@ pub enum TaskKind {
     Completion,
     /// The text that an encoder-decoder makes of a source text.
     TextToText,
+    /// What the assistant says in a conversation, a row's `messages`.
+    Chat,
 }
 
 impl TaskKind {
@@ -175,13 +206,17 @@ impl TaskKind {
         match self {
             TaskKind::Completion => ["prompt", "completion"],
             TaskKind::TextToText => ["source", "target"],
+            TaskKind::Chat => ["messages", "messages"],
             _ => ["text", "label"],
         }
     }
 
     /// Whether the answer is a text.
     pub fn writes(self) -> bool {
-        matches!(self, TaskKind::Completion | TaskKind::TextToText)
+        matches!(
+            self,
+            TaskKind::Completion | TaskKind::TextToText | TaskKind::Chat
+        )
     }
 
     /// The name in TOML.
@@ -192,6 +227,7 @@ impl TaskKind {
             TaskKind::LanguageModelling => "language-modelling",
             TaskKind::Completion => "completion",
             TaskKind::TextToText => "text-to-text",
+            TaskKind::Chat => "chat",
         }
     }
 }
@@ -213,6 +249,8 @@ impl TaskConfig {
             columns: None,
             labels: None,
             template: None,
+            chat_template: None,
+            train_on: TrainOn::default(),
             skip_bad_rows: false,
             metric: None,
             train_rows: None,
@@ -273,7 +311,11 @@ impl TaskConfig {
             label: Some(columns.label.unwrap_or_else(|| label.into())),
             no_label: None,
             keep_space: self.kind == TaskKind::Completion,
+            is_chat: self.kind == TaskKind::Chat,
         };
+        if source.is_chat && format != Format::Jsonl {
+            return Err(Error::file(path, "expected conversations in .jsonl"));
+        }
         let columns = [
             Some(&source.text),
             source.pair.as_ref(),

@@ -136,7 +136,7 @@ impl Dataset {
         tokenizer: &Tokenizer,
     ) -> crate::Result<Vec<Vec<usize>>> {
         if !task.kind.writes() {
-            let expected = "completion or text-to-text";
+            let expected = "completion, text-to-text or chat";
             return Err(Error::config("task.kind", expected, task.kind.name()));
         }
         let encoder = Encoder::new(task, tokenizer)?;
@@ -146,7 +146,10 @@ impl Dataset {
                 label,
                 ..row.clone()
             };
-            Ok(encoder.example(&row, Answer::Unknown)?.0.ids)
+            let example = encoder.example(&row, Answer::Unknown);
+            let problem =
+                |problem| Error::file(&self.notes.path, format!("line {}: {problem}", row.line));
+            example.map(|(example, _)| example.ids).map_err(problem)
         };
         self.rows.iter().map(prompt).collect()
     }
@@ -237,23 +240,22 @@ fn encode_whole(path: &Path, text: &str, tokenizer: &Tokenizer) -> crate::Result
     tokenizer.encode(text).map_err(problem)
 }
 
-/// The rows as examples, and how many had to be cut; rows without any token, or that
-/// cannot be encoded, become bad ones.
+/// The rows as examples, and how many had to be cut; rows without any token, that cannot
+/// be encoded, or with a conversation that the model cannot read, become bad ones.
 fn examples(encoder: &Encoder, table: &mut Table, answers: Vec<Answer>) -> (Vec<Example>, usize) {
     let rows = std::mem::take(&mut table.rows);
     let encode = |(row, answer)| encoder.example(row, answer);
-    let encoded: Vec<_> = rows.par_iter().zip(answers).map(encode).collect();
+    let encoded: Vec<Result<(Example, bool), String>> =
+        rows.par_iter().zip(answers).map(encode).collect();
     let mut examples = Vec::with_capacity(rows.len());
     let mut truncated = 0;
     for (row, encoded) in rows.into_iter().zip(encoded) {
-        let found = match encoded {
-            Ok((example, _)) if example.ids.is_empty() => {
-                Err("expected text with tokens, found text without any".to_owned())
-            }
-            other => other.map_err(|error| error.to_string()),
-        };
-        let (example, cut) = match found {
-            Ok(found) => found,
+        let encoded = encoded.and_then(|(example, cut)| match example.ids.is_empty() {
+            true => Err("expected text with tokens, found text without any".to_owned()),
+            false => Ok((example, cut)),
+        });
+        let (example, cut) = match encoded {
+            Ok(encoded) => encoded,
             Err(reason) => {
                 let line = row.line;
                 table.bad.push(BadRow { line, reason });

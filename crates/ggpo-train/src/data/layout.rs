@@ -118,6 +118,8 @@ pub struct Source {
     pub no_label: Option<&'static str>,
     /// Whether white space around the texts is kept.
     pub keep_space: bool,
+    /// Whether the text is a conversation, whose last turn is the answer.
+    pub is_chat: bool,
 }
 
 /// The published files of a GLUE task, as <https://gluebenchmark.com> has them.
@@ -185,6 +187,7 @@ impl Layout {
             label: Some(label),
             no_label: (self == Layout::Mnli).then_some("-"),
             keep_space: false,
+            is_chat: false,
         }
     }
 

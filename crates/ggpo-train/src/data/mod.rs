@@ -18,5 +18,5 @@ pub mod table;
 pub mod text;
 
 pub use collate::{Answer, Example, Fill, collate, collate_masked, indicators};
-pub use config::{ClassLoss, ScoredRows, TaskConfig, TaskKind};
+pub use config::{ClassLoss, ScoredRows, TaskConfig, TaskKind, TrainOn};
 pub use dataset::{Dataset, FileNotes};

@@ -106,7 +106,7 @@ fn row(line: u64, fields: Fields<'_>, source: &Source) -> Result<Row, String> {
         if field.trim().is_empty() {
             return Err(format!("expected a {role}, found an empty one"));
         }
-        *found = Some(match source.keep_space {
+        *found = Some(match source.keep_space || source.is_chat {
             true => field.into_owned(),
             false => field.trim().to_owned(),
         });

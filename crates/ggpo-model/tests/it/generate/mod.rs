@@ -27,7 +27,9 @@ struct Loaded<T> {
     adapters: Adapters<T>,
 }
 
-const FAMILIES: [&str; 4] = ["llama", "gpt2", "t5", "t5_gated"];
+const FAMILIES: [&str; 7] = [
+    "llama", "qwen2", "qwen3", "gemma3", "gpt2", "t5", "t5_gated",
+];
 
 fn fixture<T: Scalar>(family: &str) -> Loaded<T> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/reference");
@@ -104,9 +106,11 @@ fn t5(heads: usize, layers: usize, gated: bool) -> Body {
 /// Small models of every family.
 fn small_body() -> impl Strategy<Value = Body> {
     let sizes = (1..4usize, 1..3usize, 1..3usize, any::<bool>());
-    (0..3, sizes).prop_map(|(family, (groups, heads, layers, flag))| match family {
+    (0..4, sizes).prop_map(|(family, (groups, heads, layers, flag))| match family {
         0 => llama([groups, heads], layers, flag),
         1 => gpt2(heads, layers),
+        // Whose window is of four positions.
+        2 => fixture::<f64>("gemma3").model.body,
         _ => t5(heads, layers, flag),
     })
 }

@@ -126,6 +126,7 @@ on_dual_numbers! {
 fn mask(keys: usize) -> AttentionMask {
     AttentionMask {
         causal: true,
+        window: Some(4),
         keys: Some(Array2::from_shape_fn((2, keys), |(row, key)| {
             row == 0 || (key % 5 != 1 && key + 9 < keys)
         })),
@@ -159,7 +160,7 @@ on_dual_numbers! {
         [&[1, 12, 1, 3], &[1, 12, 1, 3], &[1, 12, 1, 3], &[1, 12, 12], &[1, 12, 1, 3]],
         |[q, k, v, bias, dy]| {
             let keys = Some(Array2::from_shape_fn((1, 12), |(_, key)| key > 2));
-            both_ways([q, k, v, bias, dy], &AttentionMask { causal: true, keys })
+            both_ways([q, k, v, bias, dy], &AttentionMask { causal: true, window: None, keys })
         };
 
     attention_over_rows_of_their_own: [&[2, 2, 2, 3], &[2, 6, 1, 3], &[2, 6, 1, 3]],

@@ -1,6 +1,6 @@
 //! Which descriptions of a task are refused.
 
-use super::{ClassLoss, Column, Metric, Result, TaskConfig, TaskKind};
+use super::{ClassLoss, Column, Metric, Result, TaskConfig, TaskKind, TrainOn};
 use crate::Error;
 
 impl TaskConfig {
@@ -50,6 +50,7 @@ impl TaskConfig {
         self.validate_table()?;
         self.validate_labels()?;
         self.validate_template()?;
+        self.validate_chat()?;
         self.validate_metric()
     }
 
@@ -110,7 +111,7 @@ impl TaskConfig {
             return Ok(());
         };
         let field = "task.template";
-        if !self.kind.writes() {
+        if !self.kind.writes() || self.kind == TaskKind::Chat {
             return Err(Error::config(field, self.none_here(), "one"));
         }
         let found = format!("\"{template}\"");
@@ -125,6 +126,27 @@ impl TaskConfig {
                 "no {pair} without a column for it",
                 found,
             )),
+        }
+    }
+
+    fn validate_chat(&self) -> Result<()> {
+        let is_chat = self.kind == TaskKind::Chat;
+        if let Some(template) = self.chat_template.as_deref().filter(|_| !is_chat) {
+            let found = format!("\"{template}\"");
+            return Err(Error::config("task.chat_template", self.none_here(), found));
+        }
+        if self.train_on != TrainOn::default() && !is_chat {
+            let found = self.train_on.name();
+            return Err(Error::config("task.train_on", self.none_here(), found));
+        }
+        let columns = self.columns.as_ref();
+        let answer = columns.is_some_and(|it| it.pair.is_some() || it.label.is_some());
+        match is_chat && answer {
+            true => {
+                let expected = "the column of the messages alone with the kind chat";
+                Err(Error::config("task.columns", expected, "others"))
+            }
+            false => Ok(()),
         }
     }
 

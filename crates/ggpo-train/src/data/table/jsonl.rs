@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use ggpo_files::json;
+use ggpo_model::chat::{self, Role};
 use serde_json::{Map, Value};
 
 use super::{Column, Fields, Source, Table, columns, listed};
@@ -31,11 +32,11 @@ pub(super) fn table(path: &Path, bytes: &[u8], source: &Source) -> crate::Result
             }
             known.get_or_insert_with(|| object.clone());
         }
-        table.push(
-            number,
-            object.and_then(|object| fields(object, &names)),
-            source,
-        );
+        let fields = object.and_then(|object| match source.is_chat {
+            true => conversation(object, &names),
+            false => fields(object, &names),
+        });
+        table.push(number, fields, source);
     }
     let missing = names.iter().zip(seen).find(|(_, seen)| !seen);
     if let (Some(known), Some((Some(name), _))) = (known, missing) {
@@ -72,6 +73,31 @@ fn object(line: &[u8]) -> Result<Map<String, Value>, String> {
         let column = error.column();
         format!("expected a JSON object, found other text at column {column} ({problem})")
     })
+}
+
+/// The messages of a conversation but for the answer, as JSON; and the answer, where it is
+/// read: what the assistant says last.
+fn conversation<'a>(
+    mut object: Map<String, Value>,
+    names: &[Option<Cow<'_, str>>; 3],
+) -> Result<Fields<'a>, String> {
+    let name = names[0].as_deref().unwrap_or_default();
+    let mut list = object.remove(name).unwrap_or_default();
+    let messages = chat::messages(&list).map_err(|problem| format!("{name}: {problem}"))?;
+    let answer = messages.last().filter(|last| last.role == Role::Assistant);
+    let answer = answer.map(|answer| answer.content.clone());
+    if let (Some(_), Value::Array(list)) = (&answer, &mut list) {
+        list.pop();
+    }
+    let answer = match (&names[2], answer) {
+        (None, _) => None,
+        (Some(_), Some(answer)) => Some(Cow::Owned(answer)),
+        (Some(_), None) => {
+            let problem = "expected a conversation that the assistant ends, found another";
+            return Err(format!("{name}: {problem}"));
+        }
+    };
+    Ok([Some(Cow::Owned(list.to_string())), None, answer])
 }
 
 /// Texts are strings; an answer may be a number or a truth value as well.

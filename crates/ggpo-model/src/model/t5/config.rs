@@ -15,9 +15,8 @@
 
 use serde_json::{Value, json};
 
-use super::fields::Fields;
+use super::{Fields, T5Config};
 use crate::Result;
-use crate::model::T5Config;
 
 /// Fields that cannot change the calculation: dropout, which is not applied to
 /// a base model; the scale of new weights; and the length of the pre-training

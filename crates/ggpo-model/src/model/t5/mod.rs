@@ -1,14 +1,20 @@
 //! The encoder and decoder in the T5 form.
 
+mod config;
+
 use std::ops::Range;
 
 use ggpo_autograd::{Var, ops};
 use ggpo_tensor::Scalar;
 use ggpo_tensor::attention::AttentionMask;
+use serde_json::Value;
 
+use super::families::{About, Family, Form, HeadKind};
+use super::fields::Fields;
 use super::{
-    Extra, Graph, InitialValue, OutputLayer, ParameterSpec, is_in, linear_spec, norm_spec,
+    Extra, Graph, Head, InitialValue, OutputLayer, ParameterSpec, is_in, linear_spec, norm_spec,
 };
+use crate::Result;
 use crate::batch::Batch;
 
 /// Shape of a T5 model, under the names of its `config.json`.
@@ -48,7 +54,7 @@ pub struct T5Config {
 }
 
 /// The token that the decoder reads first: the padding token.
-pub(super) const START: usize = 0;
+const START: usize = 0;
 
 /// One of the two halves of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,90 +120,6 @@ impl T5Config {
         linears.extend(inner.iter().map(|name| (part(name), self.d_ff, width)));
         linears.push((part("wo"), width, self.d_ff));
         linears
-    }
-
-    pub(super) fn block_linears(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        for stack in [Stack::Encoder, Stack::Decoder] {
-            for block in self.blocks(stack) {
-                let linears = self.linears(stack, &block);
-                names.extend(linears.into_iter().map(|(name, ..)| name));
-            }
-        }
-        names
-    }
-
-    pub(super) fn specification(&self) -> Vec<ParameterSpec> {
-        let width = self.d_model;
-        let table = |module: &str, rows, columns| ParameterSpec {
-            name: format!("{module}.weight"),
-            shape: vec![rows, columns],
-            start: InitialValue::Normal,
-        };
-        let mut all = vec![table("shared", self.vocab_size, width)];
-        for stack in [Stack::Encoder, Stack::Decoder] {
-            let buckets = self.relative_attention_num_buckets;
-            all.push(table(&stack.positions(), buckets, self.num_heads));
-            for block in self.blocks(stack) {
-                for layer in 0..=stack.attention().len() {
-                    let norm = format!("{block}.layer.{layer}.layer_norm");
-                    all.extend(norm_spec(&norm, width, false));
-                }
-                for (name, outputs, inputs) in self.linears(stack, &block) {
-                    all.extend(linear_spec(&name, outputs, inputs, false));
-                }
-            }
-            let last = format!("{}.final_layer_norm", stack.name());
-            all.extend(norm_spec(&last, width, false));
-        }
-        if !self.tie_word_embeddings {
-            all.extend(linear_spec("lm_head", self.vocab_size, width, false));
-        }
-        all
-    }
-
-    /// What a stored tensor is that is not a parameter.
-    pub(super) fn extra(&self, name: &str) -> Option<Extra> {
-        match name {
-            "encoder.embed_tokens.weight" | "decoder.embed_tokens.weight" => {
-                Some(Extra::CopyOf("shared.weight"))
-            }
-            "lm_head.weight" if self.tie_word_embeddings => Some(Extra::CopyOf("shared.weight")),
-            // The first files hold a table here that the model never read.
-            _ if is_in(
-                name,
-                &["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias"],
-            ) =>
-            {
-                Some(Extra::Unused)
-            }
-            _ => None,
-        }
-    }
-
-    /// Final states of the decoder, batch x time x width.
-    ///
-    /// # Panics
-    /// If the batch has no input for the decoder.
-    pub(super) fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
-        let Some(input) = &batch.decoder else {
-            panic!("a T5 model needs an input for its decoder")
-        };
-        let tokens = AttentionMask {
-            causal: false,
-            keys: Some(batch.attention.clone()),
-        };
-        // Padding on the right is after all that counts.
-        let past = AttentionMask {
-            causal: true,
-            keys: None,
-        };
-        // Of a batch that continues from caches, the encoder has nothing to read.
-        let ids = self.embed(graph, &batch.ids, batch.shape);
-        let encoded = self.forward(graph, Stack::Encoder, ids, &tokens, None);
-        let ids = self.embed(graph, &input.ids, input.shape);
-        let memory = Some((&encoded, &tokens));
-        self.forward(graph, Stack::Decoder, ids, &past, memory)
     }
 
     fn embed<T: Scalar>(&self, graph: &Graph<'_, T>, ids: &[usize], shape: [usize; 2]) -> Var<T> {
@@ -333,9 +255,133 @@ impl T5Config {
         let weight = graph.parameter(&format!("{module}.weight"));
         ops::rms_norm(x, &weight, self.layer_norm_epsilon)
     }
+}
 
-    /// What the head's last layer reads, and that layer.
-    pub(super) fn output<T: Scalar>(&self, states: Var<T>) -> (Var<T>, OutputLayer) {
+impl Family for T5Config {
+    const ABOUT: About = About {
+        model_type: "t5",
+        architectures: &[
+            (HeadKind::Tokens, "T5ForConditionalGeneration"),
+            // What the first files call it.
+            (HeadKind::Tokens, "T5WithLMHeadModel"),
+        ],
+        form: Form::EncoderDecoder,
+        prefix: "",
+        word_table: "shared.weight",
+        leaves_lm_head_open: true,
+        ..About::DECODER
+    };
+
+    fn read(fields: &Fields<'_>, lm_head: bool) -> Result<Self> {
+        config::read(fields, lm_head)
+    }
+
+    fn to_json(&self) -> Value {
+        config::to_json(self)
+    }
+
+    fn specification(&self, _head: Head) -> Vec<ParameterSpec> {
+        let width = self.d_model;
+        let table = |module: &str, rows, columns| ParameterSpec {
+            name: format!("{module}.weight"),
+            shape: vec![rows, columns],
+            start: InitialValue::Normal,
+        };
+        let mut all = vec![table("shared", self.vocab_size, width)];
+        for stack in [Stack::Encoder, Stack::Decoder] {
+            let buckets = self.relative_attention_num_buckets;
+            all.push(table(&stack.positions(), buckets, self.num_heads));
+            for block in self.blocks(stack) {
+                for layer in 0..=stack.attention().len() {
+                    let norm = format!("{block}.layer.{layer}.layer_norm");
+                    all.extend(norm_spec(&norm, width, false));
+                }
+                for (name, outputs, inputs) in self.linears(stack, &block) {
+                    all.extend(linear_spec(&name, outputs, inputs, false));
+                }
+            }
+            let last = format!("{}.final_layer_norm", stack.name());
+            all.extend(norm_spec(&last, width, false));
+        }
+        if !self.tie_word_embeddings {
+            all.extend(linear_spec("lm_head", self.vocab_size, width, false));
+        }
+        all
+    }
+
+    fn block_linears(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for stack in [Stack::Encoder, Stack::Decoder] {
+            for block in self.blocks(stack) {
+                let linears = self.linears(stack, &block);
+                names.extend(linears.into_iter().map(|(name, ..)| name));
+            }
+        }
+        names
+    }
+
+    fn extra(&self, name: &str, _head: Head) -> Option<Extra> {
+        match name {
+            "encoder.embed_tokens.weight" | "decoder.embed_tokens.weight" => {
+                Some(Extra::CopyOf("shared.weight"))
+            }
+            "lm_head.weight" if self.tie_word_embeddings => Some(Extra::CopyOf("shared.weight")),
+            // The first files hold a table here that the model never read.
+            _ if is_in(
+                name,
+                &["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias"],
+            ) =>
+            {
+                Some(Extra::Unused)
+            }
+            _ => None,
+        }
+    }
+
+    /// Relative positions have no end.
+    fn positions(&self) -> usize {
+        usize::MAX
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn start_token(&self) -> Option<usize> {
+        Some(START)
+    }
+
+    /// Final states of the decoder, batch x time x width.
+    ///
+    /// # Panics
+    /// If the batch has no input for the decoder.
+    fn states<T: Scalar>(&self, graph: &Graph<'_, T>, batch: &Batch) -> Var<T> {
+        let Some(input) = &batch.decoder else {
+            panic!("a T5 model needs an input for its decoder")
+        };
+        let tokens = AttentionMask {
+            keys: Some(batch.attention.clone()),
+            ..AttentionMask::default()
+        };
+        // Padding on the right is after all that counts.
+        let past = AttentionMask {
+            causal: true,
+            ..AttentionMask::default()
+        };
+        // Of a batch that continues from caches, the encoder has nothing to read.
+        let ids = self.embed(graph, &batch.ids, batch.shape);
+        let encoded = self.forward(graph, Stack::Encoder, ids, &tokens, None);
+        let ids = self.embed(graph, &input.ids, input.shape);
+        let memory = Some((&encoded, &tokens));
+        self.forward(graph, Stack::Decoder, ids, &past, memory)
+    }
+
+    fn output<T: Scalar>(
+        &self,
+        _graph: &Graph<'_, T>,
+        _head: Head,
+        states: Var<T>,
+    ) -> (Var<T>, OutputLayer) {
         let states = if self.scale_decoder_outputs {
             let factor = 1.0 / (self.d_model as f64).sqrt();
             ops::scale(&states, T::from_f64(factor))

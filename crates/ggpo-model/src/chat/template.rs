@@ -1,0 +1,166 @@
+//! A chat template: from turns to one text.
+//!
+//! What a template may ask for is what Transformers gives it: `messages`,
+//! `add_generation_prompt`, `bos_token`, `eos_token`, `tools` and `documents` (none),
+//! `raise_exception`, the methods of Python's texts, lists and dictionaries, and the
+//! blocks `generation` and `endgeneration` around what the assistant says. The day is not
+//! among them: the text of a conversation depends on the conversation alone. Published
+//! templates have a fixed day where there is none.
+
+use std::sync::LazyLock;
+
+use minijinja::value::{Kwargs, Value};
+use minijinja::{Environment, Error, ErrorKind, State, context};
+use minijinja_contrib::pycompat::unknown_method_callback;
+use regex::Regex;
+
+use super::{Message, Role};
+
+/// Noncharacters that stand, while a text is made, where the assistant begins and ends.
+pub(super) const MARKS: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
+
+/// The name under which the environment knows the template.
+const NAME: &str = "chat template";
+
+/// The tags of the block `generation`, with the signs that take white space away.
+static TAGS: LazyLock<Regex> = LazyLock::new(|| {
+    let tag = r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}";
+    Regex::new(tag).expect("a regular expression")
+});
+
+/// A model's chat template.
+#[derive(Debug, Clone)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    bos: String,
+    eos: String,
+    /// Whether the template itself says what the assistant says.
+    marks_turns: bool,
+}
+
+/// What marks are made around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marked {
+    /// Nothing.
+    None,
+    /// The blocks `generation` of the template.
+    Blocks,
+    /// The contents of the assistant's messages.
+    Contents,
+}
+
+impl ChatTemplate {
+    /// A template from its source; `bos` and `eos` are the model's tokens before and
+    /// after a text.
+    ///
+    /// # Errors
+    /// What was expected and what was found, if it is no template.
+    pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<Self, String> {
+        let mut environment = Environment::new();
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.set_unknown_method_callback(unknown_method_callback);
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> Result<Value, Error> {
+                Err(Error::new(ErrorKind::InvalidOperation, message))
+            },
+        );
+        environment.add_function("generation", generation);
+        let marks_turns = TAGS.is_match(source);
+        // A block that is called with what stands in it, which Jinja has.
+        let source = TAGS.replace_all(source, |tag: &regex::Captures<'_>| match tag.get(2) {
+            None => format!("{{%{} call generation() {}%}}", &tag[1], &tag[3]),
+            Some(_) => format!("{{%{} endcall {}%}}", &tag[1], &tag[3]),
+        });
+        environment
+            .add_template_owned(NAME, source.into_owned())
+            .map_err(|error| format!("expected a chat template, found {}", said(&error)))?;
+        Ok(ChatTemplate {
+            environment,
+            bos: bos.unwrap_or_default().to_owned(),
+            eos: eos.unwrap_or_default().to_owned(),
+            marks_turns,
+        })
+    }
+
+    /// Whether the template says by its blocks `generation` what the assistant says.
+    pub fn marks_turns(&self) -> bool {
+        self.marks_turns
+    }
+
+    /// The text of a conversation; with `ask`, up to where the assistant is to speak.
+    ///
+    /// # Errors
+    /// What the template says against the conversation.
+    pub fn render(&self, messages: &[Message], ask: bool) -> Result<String, String> {
+        let marked = self.render_marked(messages, ask, Marked::None)?;
+        Ok(marked.replace(MARKS, ""))
+    }
+
+    /// The text with marks around what is marked. The blocks of a template that has them
+    /// are marked in any case.
+    pub(super) fn render_marked(
+        &self,
+        messages: &[Message],
+        ask: bool,
+        marked: Marked,
+    ) -> Result<String, String> {
+        if let Some(turn) = messages.iter().position(|it| it.content.contains(MARKS)) {
+            let turn = turn + 1;
+            return Err(format!(
+                "message {turn}: expected text, found the noncharacter U+FDD0 or U+FDD1"
+            ));
+        }
+        let template = self.environment.get_template(NAME).expect("just added");
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|message| {
+                let content = match (marked, message.role) {
+                    (Marked::Contents, Role::Assistant) => with_marks(&message.content),
+                    _ => message.content.clone(),
+                };
+                context! { role => message.role.name(), content }
+            })
+            .collect();
+        let none = Value::from(());
+        let context = context! {
+            messages,
+            add_generation_prompt => ask,
+            bos_token => self.bos,
+            eos_token => self.eos,
+            tools => none,
+            documents => none,
+        };
+        let text = template.render(context);
+        text.map_err(|error| format!("the chat template says: {}", said(&error)))
+    }
+}
+
+/// What stands in a block `generation`, between marks.
+fn generation(state: &State<'_, '_>, options: Kwargs) -> Result<Value, Error> {
+    let caller: Value = options.get("caller")?;
+    let inner = caller.call(state, &[])?;
+    let [start, end] = MARKS;
+    Ok(Value::from_safe_string(format!("{start}{inner}{end}")))
+}
+
+/// A content with marks at its first and last letter, so that white space around it can
+/// still be taken away.
+fn with_marks(content: &str) -> String {
+    let inner = content.trim();
+    let before = &content[..content.len() - content.trim_start().len()];
+    let after = &content[before.len() + inner.len()..];
+    let [start, end] = MARKS;
+    format!("{before}{start}{inner}{end}{after}")
+}
+
+/// An error of the template's language, as a part of a sentence.
+fn said(error: &Error) -> String {
+    let detail = error.detail().unwrap_or_default();
+    match (error.kind(), error.line()) {
+        (ErrorKind::InvalidOperation, _) if !detail.is_empty() => detail.to_owned(),
+        (kind, Some(line)) => format!("{kind}: {detail} (line {line})"),
+        (kind, None) => format!("{kind}: {detail}"),
+    }
+}
