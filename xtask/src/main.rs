@@ -9,6 +9,7 @@ mod peft_check;
 mod python;
 mod release;
 mod repro;
+mod scale;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,6 +72,9 @@ enum Task {
     /// than python3.
     #[command(after_help = "Example: cargo xtask release --out out/release --check")]
     Release(release::Arguments),
+    /// Measure steps of two models, and write what larger ones take on more machines.
+    #[command(after_help = "Example: cargo xtask scale --steps 5 --out docs/scale.md")]
+    Scale(scale::Arguments),
     /// Load our adapters in PEFT, or follow a run in PyTorch, and compare.
     ///
     /// Needs Python with what peers/requirements.txt lists; PYTHON names another
@@ -127,6 +131,7 @@ fn execute(task: Task) -> Result<()> {
         Task::Report(arguments) => repro::report(&arguments),
         Task::Pretrain { only, config, work } => make_models(only.as_deref(), &config, &work),
         Task::Fetch(arguments) => fetch::fetch(&arguments),
+        Task::Scale(arguments) => scale::scale(&arguments),
         Task::Release(arguments) => release::release(&arguments),
         Task::PeftCheck(arguments) => peft_check::check(&arguments),
         Task::Parity(arguments) => match parity::compare(&arguments)? {

@@ -28,6 +28,7 @@ pub mod products;
 pub mod profile;
 pub mod record;
 pub mod rounds;
+pub mod scale;
 pub mod serve;
 pub mod shape;
 pub mod side;

@@ -26,6 +26,18 @@ pub enum Shape {
     /// SmolLM2-135M: a Llama of 30 layers, hidden 576, 9 heads over 3 of keys and
     /// values, FFN 1536, vocabulary 49152 tied; 4 rows of 128 tokens.
     Smollm2,
+    /// A Llama of the shape of Qwen2.5-0.5B: 24 layers, hidden 896, 14 heads over 2 of
+    /// keys and values, FFN 4864, vocabulary 151936 tied; a row of 256 tokens.
+    #[serde(rename = "0.5b")]
+    HalfBillion,
+    /// Llama-3.2-1B: 16 layers, hidden 2048, 32 heads over 8 of keys and values, FFN
+    /// 8192, vocabulary 128256 tied; a row of 256 tokens.
+    #[serde(rename = "1b")]
+    OneBillion,
+    /// Llama-3.1-8B: 32 layers, hidden 4096, 32 heads over 8 of keys and values, FFN
+    /// 14336, vocabulary 128256, not tied; a row of 256 tokens.
+    #[serde(rename = "8b")]
+    EightBillion,
 }
 
 /// Seed of weights and tokens.
@@ -33,7 +45,15 @@ const SEED: u64 = 1;
 
 impl Shape {
     /// All shapes.
-    pub const ALL: [Shape; 4] = [Shape::Minilm, Shape::Llama, Shape::Tiny, Shape::Smollm2];
+    pub const ALL: [Shape; 7] = [
+        Shape::Minilm,
+        Shape::Llama,
+        Shape::Tiny,
+        Shape::Smollm2,
+        Shape::HalfBillion,
+        Shape::OneBillion,
+        Shape::EightBillion,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -42,6 +62,9 @@ impl Shape {
             Shape::Llama => "llama",
             Shape::Tiny => "tiny",
             Shape::Smollm2 => "smollm2",
+            Shape::HalfBillion => "0.5b",
+            Shape::OneBillion => "1b",
+            Shape::EightBillion => "8b",
         }
     }
 
@@ -57,6 +80,7 @@ impl Shape {
             Shape::Llama => [8, 256],
             Shape::Tiny => [16, 64],
             Shape::Smollm2 => [4, 128],
+            Shape::HalfBillion | Shape::OneBillion | Shape::EightBillion => [1, 256],
         }
     }
 
@@ -77,7 +101,7 @@ impl Shape {
                 rope_scaling: None,
                 attention_bias: false,
                 mlp_bias: false,
-                tie_word_embeddings: true,
+                tie_word_embeddings: self != Shape::EightBillion,
             })
         };
         let (body, head) = match self {
@@ -97,6 +121,9 @@ impl Shape {
             Shape::Llama => (llama(6, 288, 6, 6, 768, 32_000), Head::Tokens),
             Shape::Tiny => (llama(2, 64, 4, 4, 256, 256), Head::Tokens),
             Shape::Smollm2 => (llama(30, 576, 9, 3, 1536, 49_152), Head::Tokens),
+            Shape::HalfBillion => (llama(24, 896, 14, 2, 4864, 151_936), Head::Tokens),
+            Shape::OneBillion => (llama(16, 2048, 32, 8, 8192, 128_256), Head::Tokens),
+            Shape::EightBillion => (llama(32, 4096, 32, 8, 14_336, 128_256), Head::Tokens),
         };
         Model { body, head }
     }
