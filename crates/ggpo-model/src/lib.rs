@@ -37,8 +37,8 @@ pub use error::{Error, Result};
 pub use model::{
     ActingWeights, Adapters, BertConfig, Body, ConfigJson, FeatureLayerConfig, Gpt2Config, Graph,
     Head, INITIALIZER_RANGE, InitialValue, KeyValueCache, LayerPerturbation, LlamaConfig, Model,
-    OutputLayer, ParameterSpec, PassGradients, Precision, RopeScaling, T5Config, acting_weights,
-    is_in,
+    OutputLayer, ParameterSpec, PassGradients, Precision, RopeScaling, T5Config, TracedLinear,
+    acting_weights, is_in,
 };
 pub use number::Number;
 pub use parameters::Parameters;

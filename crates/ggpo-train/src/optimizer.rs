@@ -98,6 +98,11 @@ impl<T: Scalar> AdamW<T> {
         Some(&self.moments.get(name)?.first)
     }
 
+    /// The running mean of the squared gradient of a parameter, if there has been one.
+    pub fn second_moment(&self, name: &str) -> Option<&[T]> {
+        Some(&self.moments.get(name)?.second)
+    }
+
     /// Counts a step; every parameter is then updated at most once.
     pub fn begin_step(&mut self) {
         self.step += 1;

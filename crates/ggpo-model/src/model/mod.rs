@@ -28,7 +28,8 @@ pub(crate) use files::Extra;
 pub use ggpo_lora::Adapters;
 pub use gpt2::Gpt2Config;
 pub use graph::{
-    ActingWeights, Graph, LayerPerturbation, OutputLayer, PassGradients, acting_weights,
+    ActingWeights, Graph, LayerPerturbation, OutputLayer, PassGradients, TracedLinear,
+    acting_weights,
 };
 pub use llama::{LlamaConfig, RopeScaling};
 pub use precision::Precision;

@@ -9,6 +9,7 @@
 mod apply;
 mod audit;
 mod layers;
+mod observed;
 mod real;
 mod state;
 
@@ -30,6 +31,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use layers::{GradientAudit, LayerGradients, Layers};
+pub use observed::{LayerTrace, Observed};
 pub use real::Real;
 pub use state::{StoredTensor, TrainerState};
 
@@ -107,6 +109,8 @@ pub struct Trainer<T: Scalar> {
     step: u32,
     /// Where the time of the steps goes, if that was asked for.
     stopwatch: Option<Stopwatch>,
+    /// What is seen of the steps, if that was asked for.
+    observed: Option<Observed<T>>,
 }
 
 /// What the passes of a step over all micro-batches gave.
@@ -159,6 +163,7 @@ impl<T: Real> Trainer<T> {
             seed,
             step: 0,
             stopwatch: None,
+            observed: None,
         })
     }
 
@@ -227,6 +232,7 @@ impl<T: Real> Trainer<T> {
         if self.ascend(&passes) {
             passes = self.passes(micro_batches, total)?;
         }
+        self.show(&mut passes);
         self.remember(&passes);
         self.settle(&mut passes.by_name);
         self.lap("gradients", "sum and check");
@@ -396,7 +402,7 @@ impl<T: Real> Trainer<T> {
             let (part, found) = self.pass(&adapters, &acting, batch, index as u32, share);
             loss += share * part;
             if self.reads().micro_batches {
-                self.observe(&found, share);
+                self.show_micro_batch(&found, share);
             }
             match &mut gradients {
                 None => gradients = Some(found),
@@ -432,7 +438,7 @@ impl<T: Real> Trainer<T> {
         share: f64,
     ) -> (f64, PassGradients<T>) {
         let mut trained = self.trainable.trained.clone();
-        if self.reads().exact {
+        if self.reads().exact || self.observed.is_some() {
             let modules = adapters.keys();
             trained.extend(modules.map(|module| parameter_name(module, "weight")));
         }
@@ -442,15 +448,21 @@ impl<T: Real> Trainer<T> {
         if let Some(stopwatch) = stopwatch {
             tape.start_timing(stopwatch);
         }
+        let graph = match self.observed {
+            Some(_) => graph.tracing(),
+            None => graph,
+        };
         let loss = self.trainable.model.loss(&graph, batch);
+        let traced = graph.traced();
         let found = graph.gradients(&loss, T::from_f64(share));
         let value = loss.item().value();
         self.stopwatch = tape.stop_timing();
+        self.note(traced);
         (value, found)
     }
 
     /// Shows the perturbation the gradients of one micro-batch.
-    fn observe(&mut self, found: &PassGradients<T>, share: f64) {
+    fn show_micro_batch(&mut self, found: &PassGradients<T>, share: f64) {
         let mut own = found.clone();
         if share != 1.0 {
             own.scale(T::from_f64(1.0 / share));
