@@ -3,7 +3,7 @@
 use ggpo_tensor::Scalar;
 use ndarray::ArrayView2;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::trace::LayerTrace;
 use super::{listing, page};
@@ -21,23 +21,16 @@ impl Audit {
     /// for each adapted layer, in their order.
     pub fn jsonl(&self) -> String {
         let mut text = String::new();
-        let mut line = |kind: &str, value: Value| {
-            let Value::Object(fields) = value else {
-                unreachable!("a record is an object");
-            };
-            let mut all = serde_json::Map::from_iter([("kind".to_owned(), json!(kind))]);
-            all.extend(fields);
-            text += &Value::Object(all).to_string();
-            text += "\n";
-        };
         for step in &self.document.steps {
-            let mut value = to_json(step);
-            value["layers"] = json!(step.layers.len());
-            line("step", value);
-            for layer in &step.layers {
-                let mut value = to_json(layer);
-                value["step"] = json!(step.step);
-                line("layer", value);
+            let number = step.step;
+            let bare = StepRecord {
+                layers: Vec::new(),
+                ..step.clone()
+            };
+            text += &Line::Step(&bare).written();
+            for record in &step.layers {
+                let step = number;
+                text += &Line::Layer { step, record }.written();
             }
         }
         text
@@ -47,6 +40,30 @@ impl Audit {
     pub fn html(&self) -> String {
         page::html(&self.document, &listing::listings())
     }
+}
+
+/// A line of `audit.jsonl`.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Line<'a> {
+    Step(&'a StepRecord),
+    Layer {
+        step: u32,
+        #[serde(flatten)]
+        record: &'a LayerRecord,
+    },
+}
+
+impl Line<'_> {
+    fn written(&self) -> String {
+        text(self) + "\n"
+    }
+}
+
+/// The JSON text of a value that has one, with the fewest digits that give its numbers
+/// back.
+pub(super) fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("numbers and names have a JSON form")
 }
 
 /// The JSON form of a value that has one.
@@ -143,6 +160,8 @@ pub struct StepRecord {
     pub sigma_factor: f64,
     /// The loss at `W' + eps`, where the gradient was taken.
     pub loss: f64,
+    /// The logits behind it and the right classes, of a classification of few rows.
+    pub logits: Option<Logits>,
     /// The loss of the same step at `W'`.
     pub loss_without: f64,
     /// Norm of all gradients together, before clipping.
@@ -160,6 +179,15 @@ pub struct StepRecord {
     /// The layers in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<LayerRecord>,
+}
+
+/// What the loss of a classification is made of.
+#[derive(Debug, Clone, Serialize)]
+pub struct Logits {
+    /// One row for each text.
+    pub rows: Vec<Vec<f32>>,
+    /// The class of each text.
+    pub targets: Vec<usize>,
 }
 
 /// The loss around W' in double precision, against its second order.

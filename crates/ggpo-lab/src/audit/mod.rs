@@ -25,8 +25,8 @@ mod trace;
 use ggpo_train::run::RunConfig;
 
 pub use document::{
-    Audit, Curvature, Document, Element, LayerFacts, LayerRecord, NoiseTest, RunFacts, Slices,
-    StepRecord, Update,
+    Audit, Curvature, Document, Element, LayerFacts, LayerRecord, Logits, NoiseTest, Rows,
+    RunFacts, Slices, StepRecord, Update,
 };
 pub use error::{AuditError, Result};
 pub use listing::{Listing, listings};

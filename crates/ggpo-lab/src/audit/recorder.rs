@@ -3,25 +3,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ggpo_autograd::Tape;
 use ggpo_lora::{
     AdaptedLayers, Adapters, GgpoConfig, GradientEstimate, adapter_gradient_row_norms_squared,
     merged_row_norms_squared, parameter_name, row_norms_squared,
 };
-use ggpo_model::{ActingWeights, Parameters, acting_weights};
-use ggpo_tensor::{RowPerturbation, Tensor, WeightView};
+use ggpo_model::{ActingWeights, Graph, Head, LayerPerturbation, Parameters, acting_weights};
+use ggpo_tensor::parallel::in_pool;
+use ggpo_tensor::{RowPerturbation, Tensor, WeightView, flat, view2};
 use ggpo_train::run::{RunConfig, Stepper};
 use ggpo_train::trainer::{LayerGradients, Layers, StepReport};
 
 use super::curvature::{Point, curvature};
 use super::document::{
-    Audit, Document, Element, LayerFacts, LayerRecord, RunFacts, Slices, StepRecord, to_json,
+    Audit, Document, Element, LayerFacts, LayerRecord, Logits, RunFacts, Slices, StepRecord,
+    numbers, rows_of, to_json,
 };
 use super::error::setting;
 use super::layers::{Gradients, digest, noise_test, rows, total, update};
 use super::readings::Others;
 use super::trace::{
     Drawn, Inputs, LayerTrace, Pass, Place, Readings, State, bias_of, gradients_of, mgpo_of,
-    noise_of,
+    weights_of,
 };
 use super::{AuditConfig, Result};
 
@@ -156,9 +159,9 @@ impl<'a> Recorder<'a> {
             layer,
             weight_bits: digest(rows.view().into()),
             weight: match self.place.whole {
-                true => Slices::Whole(super::document::rows_of(rows.view())),
+                true => Slices::Whole(rows_of(rows.view())),
                 false => Slices::Part {
-                    row: super::document::numbers(rows.row(0)),
+                    row: numbers(rows.row(0)),
                     column: Vec::new(),
                 },
             },
@@ -260,6 +263,7 @@ impl<'a> Recorder<'a> {
                 .schedule
                 .factor(step, self.config.run.training.steps),
             loss,
+            logits: logits(&point, &before.acting, &noises),
             loss_without: without.loss,
             gradient_norm,
             gradient_norm_without: without.gradient_norm,
@@ -290,7 +294,13 @@ impl<'a> Recorder<'a> {
             let (name, view) = (layers.module(index), layers.layer(index));
             let dim = view.weight.dim();
             let drawn = Drawn::of((self.config.run.seed, step, index), dim, self.place);
-            let eps = noise_of(noises[index].as_deref(), dim);
+            let keep = self.place.keep(true, false);
+            let [eps, low_rank, merged, noisy] = weights_of(
+                &before.acting[name],
+                view.weight.reborrow(),
+                noises[index].as_deref(),
+                keep,
+            );
             let (grad_a, grad_b, gradient) = gradients_of(&layers, index, self.place);
             let [sd_scripts, flat_lora] = self.others.deviations(index);
             let found = self.others.mgpo(&layers, index);
@@ -301,7 +311,10 @@ impl<'a> Recorder<'a> {
                 first_block: drawn.first_block,
                 words: drawn.words,
                 z: drawn.z,
-                eps: Slices::of(eps.view(), self.place.keep(true, false)),
+                eps,
+                low_rank,
+                merged,
+                noisy,
                 inputs: Inputs::of(&observed.layers[name], view.a, view.b, self.place),
                 grad_a,
                 grad_b,
@@ -430,6 +443,34 @@ fn noises(stepper: &Stepper<'_>, count: usize) -> Vec<Option<Arc<dyn RowPerturba
     (0..count).map(of_layer).collect()
 }
 
+/// Rows of a step whose logits are written.
+const LOGIT_ROWS: usize = 32;
+
+/// The logits of a classification at `W' + eps`, by the forward pass of the step.
+fn logits(
+    point: &Point<'_>,
+    acting: &ActingWeights<f32>,
+    noises: &[Option<Arc<dyn RowPerturbation<f32>>>],
+) -> Option<Logits> {
+    let batch = &point.batches[0];
+    let classes = matches!(point.model.head, Head::Classes(_)) && batch.values.is_empty();
+    let targets: Vec<usize> = batch.targets.iter().flatten().copied().collect();
+    let usual = classes && targets.len() == batch.targets.len() && targets.len() <= LOGIT_ROWS;
+    usual.then(|| {
+        let perturbed = noises.iter().map(|noise| LayerPerturbation {
+            noise: noise.clone(),
+            low_rank: None,
+        });
+        let rows = in_pool(|| {
+            let graph = Graph::for_evaluation(Tape::new(), point.parameters, point.adapters)
+                .with_acting(acting)
+                .perturbed(perturbed.collect());
+            rows_of(view2(point.model.logits(&graph, batch).value()))
+        });
+        Logits { rows, targets }
+    })
+}
+
 fn deviations(noise: Option<&dyn RowPerturbation<f32>>, rows: usize) -> Vec<f32> {
     let known = noise.and_then(|noise| noise.row_deviations());
     known.map_or_else(|| vec![0.0; rows], <[f32]>::to_vec)
@@ -444,7 +485,7 @@ fn frozen(
         .iter()
         .filter(|(name, _)| !trained.contains_key(*name));
     let dense = dense.map(|(name, tensor)| {
-        let flat = ggpo_tensor::flat(tensor);
+        let flat = flat(tensor);
         let row = ndarray::ArrayView2::from_shape((1, flat.len()), flat).expect("one row");
         (name.clone(), digest(row.into()))
     });

@@ -36,7 +36,7 @@ fn model() -> Model {
             type_vocab_size: 2,
             layer_norm_eps: 1e-12,
         }),
-        head: Head::Tokens,
+        head: Head::Classes(2),
     }
 }
 

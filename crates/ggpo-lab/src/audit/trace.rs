@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use ggpo_lora::adapter::lora::{A, B};
-use ggpo_lora::{AdaptedLayers, parameter_name};
+use ggpo_lora::{Acting, AdaptedLayers, parameter_name};
 use ggpo_tensor::random::{Purpose, Stream};
-use ggpo_tensor::{RowPerturbation, Tensor, flat, view2};
+use ggpo_tensor::{ActingWeight, RowPerturbation, Tensor, WeightView, flat, view2};
 use ggpo_train::trainer::{LayerTrace as Traced, Layers};
 use ndarray::{Array2, ArrayView2};
 use serde::Serialize;
@@ -63,6 +63,12 @@ pub struct Pass {
     pub z: Slices,
     /// eps, m x n.
     pub eps: Slices,
+    /// `s B A`, m x n, as a product makes it.
+    pub low_rank: Slices,
+    /// `W' = W + s B A`, m x n.
+    pub merged: Slices,
+    /// `W' + eps`, m x n: the weight that acts.
+    pub noisy: Slices,
     /// What the layer read and gave.
     pub inputs: Inputs,
     /// dA, r x n.
@@ -212,16 +218,28 @@ impl Drawn {
 const CHUNK: usize = 64;
 const LANES: u64 = 16;
 
-/// The noise of a layer, m x n.
-pub(super) fn noise_of(
-    noise: Option<&dyn RowPerturbation<f32>>,
-    (m, n): (usize, usize),
-) -> Array2<f32> {
-    let mut eps = Array2::zeros((m, n));
-    if let Some(noise) = noise {
-        noise.add_rows(0, eps.view_mut());
-    }
-    eps
+/// `eps`, `s B A`, `W + s B A` and `W + s B A + eps` of a layer, each as a product makes
+/// it, m x n.
+pub(super) fn weights_of<'a>(
+    acting: &'a Acting<f32>,
+    weight: WeightView<'a, f32>,
+    noise: Option<&'a dyn RowPerturbation<f32>>,
+    keep: Keep,
+) -> [Slices; 4] {
+    let (m, n) = weight.dim();
+    let zero = || WeightView::Zero(m, n);
+    let merged = acting.direction(weight);
+    let noise_alone = ActingWeight {
+        noise,
+        ..zero().into()
+    };
+    let parts = [
+        noise_alone,
+        acting.direction(zero()),
+        merged,
+        ActingWeight { noise, ..merged },
+    ];
+    parts.map(|part| Slices::of(part.to_dense().view(), keep))
 }
 
 impl Inputs {
