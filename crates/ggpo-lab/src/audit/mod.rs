@@ -22,7 +22,9 @@ mod recorder;
 mod tiny;
 mod trace;
 
-use ggpo_train::run::RunConfig;
+use ggpo_model::batch::Batch;
+use ggpo_train::run::{RunConfig, Stepper};
+use ggpo_train::trainer::Trainer;
 
 pub use document::{
     Audit, Curvature, Document, Element, LayerFacts, LayerRecord, Logits, NoiseTest, Rows,
@@ -57,7 +59,26 @@ pub struct AuditConfig {
 /// If the run cannot be used, its method is not LoRA under the noise of LoRA-GGPO as in
 /// the paper, there is no such element, or a step diverges.
 pub fn audit(config: &AuditConfig, on_step: &mut dyn FnMut(&StepRecord)) -> Result<Audit> {
-    let noise = fit::noise_of(&config.run)?;
+    fit::noise_of(&config.run)?;
     let quiet = fit::without_noise(&config.run);
-    recorder::record(config, &quiet, &noise, on_step)
+    let (mut stepper, mut twin) = (Stepper::open(&config.run)?, Stepper::open(&quiet)?);
+    let steps = 0..config.run.training.steps;
+    let batches: Vec<_> = steps.map(|_| stepper.next_batch()).collect();
+    let trainers = [stepper.trainer_mut(), twin.trainer_mut()];
+    audit_trainer(config, trainers, &batches, on_step)
+}
+
+/// [`audit`] of a trainer that stands anywhere, on these batches, one entry for each
+/// step. The second trainer is the same at sigma 0.
+///
+/// # Errors
+/// As [`audit`].
+pub fn audit_trainer(
+    config: &AuditConfig,
+    trainers: [&mut Trainer<f32>; 2],
+    batches: &[Vec<Batch>],
+    on_step: &mut dyn FnMut(&StepRecord),
+) -> Result<Audit> {
+    let noise = fit::noise_of(&config.run)?;
+    recorder::record(config, &noise, trainers, batches, on_step)
 }

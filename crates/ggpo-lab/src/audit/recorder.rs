@@ -8,11 +8,11 @@ use ggpo_lora::{
     AdaptedLayers, Adapters, GgpoConfig, GradientEstimate, adapter_gradient_row_norms_squared,
     merged_row_norms_squared, parameter_name, row_norms_squared,
 };
+use ggpo_model::batch::Batch;
 use ggpo_model::{ActingWeights, Graph, Head, LayerPerturbation, Parameters, acting_weights};
 use ggpo_tensor::parallel::in_pool;
 use ggpo_tensor::{RowPerturbation, Tensor, WeightView, flat, view2};
-use ggpo_train::run::{RunConfig, Stepper};
-use ggpo_train::trainer::{LayerGradients, Layers, StepReport};
+use ggpo_train::trainer::{LayerGradients, Layers, StepReport, Trainer};
 
 use super::curvature::{Point, curvature};
 use super::document::{
@@ -31,24 +31,23 @@ use super::{AuditConfig, Result};
 /// Merged weights of all layers together up to which every element can be followed.
 const WHOLE: usize = 1 << 11;
 
-/// Runs and records the steps of `config`; `quiet` is the same run without noise.
+/// Records the steps of `trainer` on these batches, one entry for each step; `twin` is
+/// the same training without noise.
 pub(super) fn record(
     config: &AuditConfig,
-    quiet: &RunConfig,
     noise: &GgpoConfig,
+    [trainer, twin]: [&mut Trainer<f32>; 2],
+    batches: &[Vec<Batch>],
     on_step: &mut dyn FnMut(&StepRecord),
 ) -> Result<Audit> {
-    let mut stepper = Stepper::open(&config.run)?;
-    let mut twin = Stepper::open(quiet)?;
-    stepper.trainer_mut().observe();
-    let steps = config.run.training.steps;
-    let mut recorder = Recorder::new(config, noise, &stepper)?;
-    for _ in 0..steps {
-        let record = recorder.step(&mut stepper, &mut twin)?;
+    trainer.observe();
+    let mut recorder = Recorder::new(config, noise, trainer)?;
+    for batch in batches {
+        let record = recorder.step(trainer, twin, batch)?;
         on_step(&record);
         recorder.steps.push(record);
     }
-    recorder.finish(&stepper)
+    Ok(recorder.finish(trainer))
 }
 
 struct Recorder<'a> {
@@ -82,8 +81,7 @@ struct Before {
 }
 
 impl<'a> Recorder<'a> {
-    fn new(config: &'a AuditConfig, noise: &'a GgpoConfig, stepper: &Stepper<'_>) -> Result<Self> {
-        let trainer = stepper.trainer();
+    fn new(config: &'a AuditConfig, noise: &'a GgpoConfig, trainer: &Trainer<f32>) -> Result<Self> {
         let names: Vec<&String> = trainer.adapters().keys().collect();
         let weights = || names.iter().map(|name| weight(trainer.parameters(), name));
         let base_squared: Vec<Vec<f32>> = weights().map(row_norms_squared).collect();
@@ -141,14 +139,14 @@ impl<'a> Recorder<'a> {
         recorder.traces = recorder
             .followed
             .iter()
-            .map(|&layer| recorder.trace(stepper, layer))
+            .map(|&layer| recorder.trace(trainer, layer))
             .collect();
         Ok(recorder)
     }
 
     /// The trace of a layer before any step.
-    fn trace(&self, stepper: &Stepper<'_>, layer: usize) -> LayerTrace {
-        let parameters = stepper.trainer().parameters();
+    fn trace(&self, trainer: &Trainer<f32>, layer: usize) -> LayerTrace {
+        let parameters = trainer.parameters();
         let weight = weight(parameters, &self.facts[layer].name);
         let kept = match self.place.whole {
             true => (0..weight.nrows()).collect(),
@@ -186,8 +184,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Notes the state of the layers, and lets the other methods begin a step.
-    fn begin(&mut self, stepper: &Stepper<'_>, step: u32) -> Before {
-        let trainer = stepper.trainer();
+    fn begin(&mut self, trainer: &Trainer<f32>, step: u32) -> Before {
         let (parameters, adapters) = (trainer.parameters().clone(), trainer.adapters().clone());
         let acting = acting_weights(&parameters, &adapters);
         let layers = Layers {
@@ -222,32 +219,33 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    fn step(&mut self, stepper: &mut Stepper<'_>, twin: &mut Stepper<'_>) -> Result<StepRecord> {
-        let step = stepper.trainer().steps_done();
-        let batch = stepper.next_batch();
-        let before = self.begin(stepper, step);
-        twin.trainer_mut().restore(stepper.trainer().state())?;
-        let without = twin.trainer_mut().step(&batch)?;
-        let report = stepper.trainer_mut().step(&batch)?;
-        let noises = noises(stepper, before.adapters.len());
+    fn step(
+        &mut self,
+        trainer: &mut Trainer<f32>,
+        twin: &mut Trainer<f32>,
+        batch: &[Batch],
+    ) -> Result<StepRecord> {
+        let step = trainer.steps_done();
+        let before = self.begin(trainer, step);
+        twin.restore(trainer.state())?;
+        let without = twin.step(batch)?;
+        let report = trainer.step(batch)?;
+        let noises = noises(trainer, before.adapters.len());
         let deviations: Vec<Vec<f32>> = noises
             .iter()
             .zip(&self.facts)
             .map(|(noise, facts)| deviations(noise.as_deref(), facts.rows))
             .collect();
         let point = Point {
-            model: stepper.trainer().model(),
+            model: trainer.model(),
             parameters: &before.parameters,
             adapters: &before.adapters,
-            batches: &batch,
+            batches: batch,
         };
         let curvature = curvature(&point, &deviations, (self.config.run.seed, step))?;
-        self.pass(stepper, &before, &noises, &deviations, step);
-        let layers = self.layers(stepper, twin, &before, &noises, &deviations);
-        let now = frozen(
-            stepper.trainer().parameters(),
-            &stepper.trainer().trained_tensors(),
-        );
+        self.pass(trainer, &before, &noises, &deviations, step);
+        let layers = self.layers(trainer, twin, &before, &noises, &deviations);
+        let now = frozen(trainer.parameters(), &trainer.trained_tensors());
         let StepReport {
             loss,
             gradient_norm,
@@ -279,16 +277,13 @@ impl<'a> Recorder<'a> {
     /// Notes the pass of the followed layers.
     fn pass(
         &mut self,
-        stepper: &Stepper<'_>,
+        trainer: &Trainer<f32>,
         before: &Before,
         noises: &[Option<Arc<dyn RowPerturbation<f32>>>],
         deviations: &[Vec<f32>],
         step: u32,
     ) {
-        let observed = stepper
-            .trainer()
-            .observed()
-            .expect("the steps are observed");
+        let observed = trainer.observed().expect("the steps are observed");
         let layers = before.layers(&observed.gradients);
         for (trace, &index) in self.traces.iter_mut().zip(&self.followed) {
             let (name, view) = (layers.module(index), layers.layer(index));
@@ -334,13 +329,12 @@ impl<'a> Recorder<'a> {
     /// What is measured of all layers.
     fn layers(
         &self,
-        stepper: &Stepper<'_>,
-        twin: &Stepper<'_>,
+        trainer: &Trainer<f32>,
+        twin: &Trainer<f32>,
         before: &Before,
         noises: &[Option<Arc<dyn RowPerturbation<f32>>>],
         deviations: &[Vec<f32>],
     ) -> Vec<LayerRecord> {
-        let trainer = stepper.trainer();
         let observed = trainer.observed().expect("the steps are observed");
         let layers = before.layers(&observed.gradients);
         let of_layer = |index: usize| {
@@ -373,7 +367,7 @@ impl<'a> Recorder<'a> {
                 update: update(
                     &factors(&before.adapters),
                     &factors(trainer.adapters()),
-                    &factors(twin.trainer().adapters()),
+                    &factors(twin.adapters()),
                     view.scaling,
                 ),
                 rows: Some(rows(weights, gradients, &deviations[index])),
@@ -383,13 +377,13 @@ impl<'a> Recorder<'a> {
     }
 
     /// Puts all of it together, with the state after the last step.
-    fn finish(mut self, stepper: &Stepper<'_>) -> Result<Audit> {
+    fn finish(mut self, trainer: &Trainer<f32>) -> Audit {
         let steps = self.config.run.training.steps;
-        self.begin(stepper, steps);
+        self.begin(trainer, steps);
         let run = &self.config.run;
         let scaling = run.method.lora.factor() as f32;
         let factor = |name: &str| run.method.learning_rate_factor(name, &[]);
-        Ok(Audit {
+        Audit {
             document: Document {
                 format: "ggpo audit 1",
                 run: RunFacts {
@@ -414,7 +408,7 @@ impl<'a> Recorder<'a> {
                 steps: self.steps,
                 traces: self.traces,
             },
-        })
+        }
     }
 }
 
@@ -437,8 +431,8 @@ fn weight<'a>(parameters: &'a Parameters<f32>, module: &str) -> WeightView<'a, f
 }
 
 /// The noise of every layer in the step that was done.
-fn noises(stepper: &Stepper<'_>, count: usize) -> Vec<Option<Arc<dyn RowPerturbation<f32>>>> {
-    let perturbation = stepper.trainer().perturbation();
+fn noises(trainer: &Trainer<f32>, count: usize) -> Vec<Option<Arc<dyn RowPerturbation<f32>>>> {
+    let perturbation = trainer.perturbation();
     let of_layer = |layer| perturbation.and_then(|it| it.noise(layer, 0));
     (0..count).map(of_layer).collect()
 }

@@ -1,8 +1,9 @@
 // The cells: every value that the element goes through, with what it is made of.
 //
 // A cell has a value that is calculated here and, unless it stands for nothing that the
-// program keeps, the recorded one. `kind` says how they are compared: "bits", "bound", or
-// "input" for what the page cannot make from other numbers of it (its digest is checked).
+// program keeps, the recorded one. `kind` says how they are compared: "bits", "bound",
+// "hashed" for the frozen weight, whose bits have a digest of their own, and "input" for what
+// the page cannot make from other numbers of it.
 
 const PHASES = ["Noise", "Forward", "Loss", "Backward", "Update", "Next step"];
 
@@ -48,13 +49,14 @@ function noiseCells(c) {
   const { i, j, n, r, s, state, pass, what, trace } = c, at = `${i},${j}`, cells = [];
   const recorded = (value) => (c.as ? value : undefined);
   const low = lowRankRow(state, i, s)[j], b = state.b[i], a = column(state.a, j);
-  cells.push({ id: "W", sym: `W<sub>${at}</sub>`, title: "Frozen weight", torch: `layer.weight[${at}]`, kind: "input",
+  cells.push({ id: "W", sym: `W<sub>${at}</sub>`, title: "Frozen weight", torch: `layer.weight[${at}]`, kind: "hashed",
     value: c.weights[j], recorded: c.weights[j], from: [], equation: "W is never written",
     say: () => `One number of the base model. Its bits are hashed before and after every step; the hash of its row must be that of the row on this page.` });
-  cells.push({ id: "B", sym: `B<sub>${i}</sub>`, title: `Row ${i} of B`, torch: `lora_B.weight[${i}]`, kind: "input", value: b, recorded: b,
-    from: c.step ? ["B-before"] : [], equation: "LoRA", say: () => c.step ? "What AdamW made of it in the step before." : "B starts at zero, so that W′ = W at first." });
-  cells.push({ id: "A", sym: `A<sub>·${j}</sub>`, title: `Column ${j} of A`, torch: `lora_A.weight[:, ${j}]`, kind: "input", value: a, recorded: a,
-    from: [], equation: "LoRA", say: () => c.step ? "What AdamW made of it in the step before." : "A starts uniform within ±1/√n." });
+  const before = c.step > 0 ? updated(c.run, c.doc.steps[c.step - 1], trace.states[c.step - 1], c.previous, c.step - 1, i, j) : null;
+  const adapter = (id, sym, title, torch, recorded, start, say) => cells.push({ id, sym, title, torch, kind: before || start ? "bits" : "input", value: before ? before[id].map((it) => it.next) : start || recorded, recorded, from: [], equation: before ? "AdamW" : "LoRA",
+    lists: before ? ["adamw"] : [], say: () => (before ? "What AdamW made of it in the step before, made again here." : say) });
+  adapter("B", `B<sub>${i}</sub>`, `Row ${i} of B`, `lora_B.weight[${i}]`, b, c.step ? null : b.map(() => 0), "B starts at zero, so that W′ = W at first.");
+  adapter("A", `A<sub>·${j}</sub>`, `Column ${j} of A`, `lora_A.weight[:, ${j}]`, a, null, "A starts uniform within ±1/√n.");
   cells.push({ id: "BA", sym: `(s B A)<sub>${at}</sub>`, title: "The adapter's part", torch: `scaling * (B @ A)[${at}]`, kind: "bound", value: low.value,
     recorded: rowOf(pass.low_rank, i)[j], roundings: r + 2, bound: boundOf(low.size, r, r + 2), from: ["B", "A"], equation: "LoRA", lists: ["fill"],
     formula: `s · Σ<sub>k</sub> B<sub>${i}k</sub> A<sub>k${j}</sub>`, numbers: () => `${digits(s)} · (${products(b, a)})` });
@@ -175,22 +177,33 @@ function backwardCells(c) {
   return cells;
 }
 
-function updateCells(c) {
-  const { i, j, state, pass, next, record, run, r } = c, cells = [], clip = clipFactor(run.clip, record.gradient_norm);
-  cells.push({ id: "clip", sym: "c", title: "Factor of clipping", torch: "clip_grad_norm_", kind: "derived", value: clip, from: [], equation: "min(1, limit / (norm + 1e-6))", lists: ["clip"], formula: run.clip === null ? "gradients are not clipped" : `${run.clip} / (${digits(record.gradient_norm)} + 1e-6), at most 1`, numbers: () => `norm of all gradients: ${digits(record.gradient_norm)}` });
-  const part = (id, name, torch, ws, ms, vs, gs, then, rate) => {
-    const steps = range(r).map((k) => adamw(run.adamw, c.step + 1, rate, ws[k], ms ? ms[k] : 0, vs ? vs[k] : 0, mul(clip, gs[k])));
-    const each = (what, key, kept, formula, lists) => cells.push({ id: `${id}-${key}`, sym: `${what}(${name})`, title: `${{ first: "First moment of", second: "Second moment of", next: "After the step:" }[key]} ${torch}`, torch: key === "next" ? torch : `optimizer.state[...]["${key === "first" ? "exp_avg" : "exp_avg_sq"}"]`, kind: "bits",
-      value: steps.map((it) => it[key]), recorded: kept, from: key === "next" ? [`${id}-first`, `${id}-second`, id] : [`d${id}`, "clip"], equation: "AdamW", lists: lists, formula, numbers: () => steps.map((it, k) => key === "next" ? `${digits(ws[k])} − ${digits(it.size)} · ${bracket(it.first)} / ${digits(it.denominator)}` : digits(it[key])).join("; ") });
-    each("m", "first", then.first, "m + (1 − β₁) (c g − m)", ["adamw"]);
-    each("v", "second", then.second, "β₂ v + (1 − β₂) (c g)²", ["adamw"]);
-    each("", "next", then.next, `w − (lr / (1 − β₁ᵗ)) m / (√v / √(1 − β₂ᵗ) + eps), t = ${c.step + 1}, lr = ${digits(rate)}${run.adamw.weight_decay ? ", after weight decay" : ""}`, ["adamw"]);
+// What AdamW makes of column j of A and of row i of B in a step, k for k.
+function updated(run, record, state, pass, step, i, j) {
+  const clip = clipFactor(run.clip, record.gradient_norm);
+  const part = (pick, factor, moments, gradient, rate) => {
+    const [ms, vs] = moments.map((m) => (m.length ? pick(m) : null)), gs = pick(gradient);
+    return pick(factor).map((w, k) => ({ w, ...adamw(run.adamw, step + 1, rate * record.learning_rate, w, ms ? ms[k] : 0, vs ? vs[k] : 0, mul(clip, gs[k])) }));
   };
-  const moment = (moments, pick) => moments.map((m) => (m.length ? pick(m) : null)), col = (m) => column(m, j), row = (m) => m[i];
-  const [ma, va] = moment(state.moments_a, col), [mb, vb] = moment(state.moments_b, row);
-  const after = (moments, pick, value) => ({ first: pick(moments[0]), second: pick(moments[1]), next: value });
-  part("A", `A<sub>·${j}</sub>`, `lora_A.weight[:, ${j}]`, column(state.a, j), ma, va, column(pass.grad_a, j), after(next.moments_a, col, column(next.a, j)), run.rate_factors[0] * record.learning_rate);
-  part("B", `B<sub>${i}</sub>`, `lora_B.weight[${i}]`, state.b[i], mb, vb, pass.grad_b[i], after(next.moments_b, row, next.b[i]), run.rate_factors[1] * record.learning_rate);
+  return {
+    A: part((m) => column(m, j), state.a, state.moments_a, pass.grad_a, run.rate_factors[0]),
+    B: part((m) => m[i], state.b, state.moments_b, pass.grad_b, run.rate_factors[1]),
+  };
+}
+
+function updateCells(c) {
+  const { i, j, state, pass, next, record, run } = c, cells = [], clip = clipFactor(run.clip, record.gradient_norm);
+  cells.push({ id: "clip", sym: "c", title: "Factor of clipping", torch: "clip_grad_norm_", kind: "derived", value: clip, from: [], equation: "min(1, limit / (norm + 1e-6))", lists: ["clip"], formula: run.clip === null ? "1: gradients are not clipped" : `${run.clip} / (${digits(record.gradient_norm)} + 1e-6), at most 1`, numbers: () => `norm of all gradients: ${digits(record.gradient_norm)}` });
+  const made = updated(run, record, state, pass, c.step, i, j);
+  const part = (id, name, torch, kept, factor) => {
+    const each = (key, sym, title, inTorch, from, formula) => cells.push({ id: `${id}-${key}`, sym, title, torch: inTorch, kind: "bits", value: made[id].map((it) => it[key]), recorded: kept[key], from, equation: "AdamW", lists: ["adamw"], formula,
+      numbers: () => made[id].map((it) => (key === "next" ? `${digits(it.w)} − ${digits(it.size)} · ${bracket(it.first)} / ${digits(it.denominator)}` : digits(it[key]))).join("; ") });
+    each("first", `m(${name})`, `First moment of ${torch}`, 'optimizer.state[...]["exp_avg"]', [`d${id}`, "clip"], "m + (1 − β₁) (c g − m)");
+    each("second", `v(${name})`, `Second moment of ${torch}`, 'optimizer.state[...]["exp_avg_sq"]', [`d${id}`, "clip"], "β₂ v + (1 − β₂) (c g)²");
+    each("next", `${name} next`, `After the step: ${torch}`, torch, [id, `${id}-first`, `${id}-second`], `w − (lr / (1 − β₁ᵗ)) m / (√v / √(1 − β₂ᵗ) + eps), t = ${c.step + 1}, lr = ${digits(factor * record.learning_rate)}${run.adamw.weight_decay ? ", w after weight decay" : ""}`);
+  };
+  const kept = (moments, value, pick) => ({ first: pick(moments[0]), second: pick(moments[1]), next: pick(value) });
+  part("A", `A<sub>·${j}</sub>`, `lora_A.weight[:, ${j}]`, kept(next.moments_a, next.a, (m) => column(m, j)), run.rate_factors[0]);
+  part("B", `B<sub>${i}</sub>`, `lora_B.weight[${i}]`, kept(next.moments_b, next.b, (m) => m[i]), run.rate_factors[1]);
   const layer = record.layers[c.layer];
   cells.push({ id: "step", sym: "‖Δ(s B A)‖", title: "What the step did to the layer", torch: "", kind: "none", value: layer.update.norm, from: ["A-next", "B-next"], equation: "",
     say: () => `Without noise it would have been ${short(layer.update.norm_without)}, in a direction whose cosine with this one is ${layer.update.cosine === null ? "not defined" : digits(layer.update.cosine)}. Adam divides by the size of the gradient, so the length hardly changes; the direction does.` });
@@ -201,7 +214,7 @@ function nextCells(c) {
   const { i, j, next, pass, s, n, run } = c, at = `${i},${j}`, low = lowRankRow(next, i, s)[j], square = mergedSquare(next, i, s, c.weights), slope = gradientSquare(next, i, s, pass, run.gradient);
   const v = (run.sigma ** 2 / n) * (square.value + run.beta * slope.value);
   return [
-    { id: "W-still", sym: `W<sub>${at}</sub>`, title: "The frozen weight, after the step", torch: `layer.weight[${at}]`, kind: "bits", value: c.weights[j], recorded: c.weights[j], from: ["W"], equation: "W is never written",
+    { id: "W-still", sym: `W<sub>${at}</sub>`, title: "The frozen weight, after the step", torch: `layer.weight[${at}]`, kind: "hashed", value: c.weights[j], recorded: c.weights[j], from: ["W"], equation: "W is never written",
       say: () => `SHA-256 of the layer's bits before: <code>${c.record.layers[c.layer].weight_before.slice(0, 16)}…</code>, after: <code>${c.record.layers[c.layer].weight_after.slice(0, 16)}…</code>. Nothing of ε remains.` },
     { id: "next-merged", sym: `W′<sub>${at}</sub> next`, title: "Merged weight that the next step begins with", torch: `(W + scaling * B @ A)[${at}]`, kind: "derived", value: c.weights[j] + low.value, from: ["W-still", "A-next", "B-next"], equation: "W′ = W + s B A", formula: `W<sub>${at}</sub> + s Σ<sub>k</sub> B<sub>${i}k</sub> A<sub>k${j}</sub>`, numbers: () => `${digits(c.weights[j])} + ${bracket(low.value)}` },
     { id: "next-w2", sym: `‖W′<sub>${i}</sub>‖² next`, title: "Square of the row's norm that the next step begins with", torch: `(W + scaling * B @ A)[${i}].norm() ** 2`, kind: "bound", value: square.value, recorded: next.weight_squared[i], roundings: square.roundings, bound: square.bound, from: ["W-still", "A-next", "B-next"], equation: "Gram identity", lists: ["merged-norms"], formula: "as before, with the new A and B", numbers: () => square.terms.map(bracket).join(" + ") },

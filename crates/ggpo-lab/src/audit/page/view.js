@@ -3,12 +3,12 @@
 const $ = (id) => document.getElementById(id);
 const MARKS = {
   agrees: (cell) => (cell.kind === "bits" ? "✓ bit for bit" : "✓ within the bound"),
-  differs: () => "✗ differs", input: () => "recorded", chosen: () => "by your choice", calculated: () => "calculated here", none: () => "measured",
+  differs: () => "✗ differs", hashed: () => "✓ bits hashed", input: () => "recorded", chosen: () => "by your choice", calculated: () => "calculated here", none: () => "measured",
 };
 function markOf(cell, asRecorded) {
   const found = agrees(cell);
   if (found.length) return found.every(Boolean) ? "agrees" : "differs";
-  if (cell.kind === "input") return "input";
+  if (["input", "hashed"].includes(cell.kind)) return cell.kind;
   if (["bits", "bound"].includes(cell.kind) && !asRecorded) return "chosen";
   return cell.kind === "none" ? "none" : "calculated";
 }
