@@ -10,6 +10,7 @@
 //! [`Trainer::observe`](ggpo_train::trainer::Trainer::observe). What they would have
 //! been without noise is the same trainer's step at sigma 0, from the same state.
 
+pub mod browser;
 mod curvature;
 mod document;
 mod error;

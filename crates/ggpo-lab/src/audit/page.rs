@@ -10,10 +10,15 @@ use super::listing::Listing;
 const FRAME: &str = include_str!("page/audit.html");
 const STYLE: &str = include_str!("page/audit.css");
 /// The parts of the script, each of which uses those before it.
-const SCRIPT: [&str; 7] = [
+const SCRIPT: [&str; 12] = [
     include_str!("page/exact.js"),
     include_str!("page/bounds.js"),
+    include_str!("page/equations.js"),
     include_str!("page/cells.js"),
+    include_str!("page/noise.js"),
+    include_str!("page/forward.js"),
+    include_str!("page/backward.js"),
+    include_str!("page/update.js"),
     include_str!("page/readings.js"),
     include_str!("page/check.js"),
     include_str!("page/view.js"),

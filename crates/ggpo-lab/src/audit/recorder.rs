@@ -198,10 +198,8 @@ impl<'a> Recorder<'a> {
             .map(|index| self.squares(&layers, index))
             .collect();
         for (trace, &layer) in self.traces.iter_mut().zip(&self.followed) {
-            let [weight, gradient] = squares[layer].clone();
-            trace
-                .states
-                .push(State::of(&layers, layer, weight, gradient));
+            let state = State::of(&layers, layer, squares[layer].clone(), self.place);
+            trace.states.push(state);
         }
         self.others.begin(step, &layers);
         let digests = |names: &mut dyn Iterator<Item = &String>| -> Vec<String> {

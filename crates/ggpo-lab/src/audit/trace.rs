@@ -36,12 +36,13 @@ pub struct LayerTrace {
 pub struct State {
     /// A, r x n.
     pub a: Vec<Vec<f32>>,
-    /// B, m x r.
-    pub b: Vec<Vec<f32>>,
-    /// AdamW's running means of dA, r x n, and of its square; empty at the start.
-    pub moments_a: [Vec<Vec<f32>>; 2],
-    /// The same of dB, m x r.
-    pub moments_b: [Vec<Vec<f32>>; 2],
+    /// B, m x r; without a whole trace its row i.
+    pub b: Slices,
+    /// AdamW's running means of dA, r x n, and of its square; none at the start. Without
+    /// a whole trace their column j.
+    pub moments_a: Option<[Slices; 2]>,
+    /// The same of dB, m x r; without a whole trace its row i.
+    pub moments_b: Option<[Slices; 2]>,
     /// `||W'_i||^2`, length m.
     pub weight_squared: Vec<f32>,
     /// `||G_i||^2` by the estimate in use, length m, of the step before.
@@ -73,8 +74,8 @@ pub struct Pass {
     pub inputs: Inputs,
     /// dA, r x n.
     pub grad_a: Vec<Vec<f32>>,
-    /// dB, m x r.
-    pub grad_b: Vec<Vec<f32>>,
+    /// dB, m x r; without a whole trace its row i.
+    pub grad_b: Slices,
     /// G, the gradient of W', m x n; none for a quantised weight.
     pub gradient: Option<Slices>,
     /// The same element under other methods.
@@ -144,31 +145,28 @@ impl State {
     pub(super) fn of(
         layers: &Layers<'_, f32>,
         index: usize,
-        weight_squared: Vec<f32>,
-        gradient_squared: Vec<f32>,
+        [weight_squared, gradient_squared]: [Vec<f32>; 2],
+        place: Place,
     ) -> Self {
         let module = layers.module(index);
         let layer = layers.layer(index);
-        let moments = |factor: &str, like: ArrayView2<'_, f32>| {
+        let moments = |factor: &str, like: ArrayView2<'_, f32>, keep: Keep| {
             let name = parameter_name(module, factor);
-            let optimizer = layers.optimizer;
-            let both = [
-                optimizer.and_then(|adamw| adamw.momentum(&name)),
-                optimizer.and_then(|adamw| adamw.second_moment(&name)),
-            ];
-            both.map(|moment| match moment {
-                Some(moment) => {
-                    let matrix = ArrayView2::from_shape(like.dim(), moment);
-                    rows_of(matrix.expect("a moment for each element"))
-                }
-                None => Vec::new(),
-            })
+            let optimizer = layers.optimizer?;
+            let slices = |moment: &[f32]| {
+                let matrix = ArrayView2::from_shape(like.dim(), moment);
+                Slices::of(matrix.expect("a moment for each element"), keep)
+            };
+            Some([
+                slices(optimizer.momentum(&name)?),
+                slices(optimizer.second_moment(&name)?),
+            ])
         };
         State {
-            moments_a: moments(A, layer.a),
-            moments_b: moments(B, layer.b),
+            moments_a: moments(A, layer.a, place.keep(false, true)),
+            moments_b: moments(B, layer.b, place.keep(true, false)),
             a: rows_of(layer.a),
-            b: rows_of(layer.b),
+            b: Slices::of(layer.b, place.keep(true, false)),
             weight_squared,
             gradient_squared,
         }
@@ -301,14 +299,15 @@ pub(super) fn gradients_of(
     layers: &Layers<'_, f32>,
     index: usize,
     place: Place,
-) -> (Vec<Vec<f32>>, Vec<Vec<f32>>, Option<Slices>) {
+) -> (Vec<Vec<f32>>, Slices, Option<Slices>) {
     let layer = layers.layer(index);
-    let rows = |matrix: Option<ArrayView2<'_, f32>>| matrix.map_or_else(Vec::new, rows_of);
+    let (grad_a, grad_b) = (layer.grad_a, layer.grad_b);
+    let (grad_a, grad_b) = grad_a.zip(grad_b).expect("gradients of a step");
     let exact = layer.grad_merged;
     (
-        rows(layer.grad_a),
-        rows(layer.grad_b),
-        exact.map(|exact| Slices::of(exact, place.keep(true, true))),
+        rows_of(grad_a),
+        Slices::of(grad_b, place.keep(true, false)),
+        exact.map(|exact| Slices::of(exact, place.keep(true, false))),
     )
 }
 

@@ -75,13 +75,10 @@ impl AuditCommand {
     /// The run, on the model that is shown whole if none is named.
     fn config(&self, tiny: &std::path::Path) -> Result<AuditConfig> {
         let mut description = Description::default();
+        // What is said goes before these.
+        description.set("method.name", "ggpo")?;
+        description.set("training.steps", i64::from(STEPS))?;
         self.options.apply(&mut description)?;
-        if description.get("method").is_none() {
-            description.set("method.name", "ggpo")?;
-        }
-        if description.get("training.steps").is_none() && description.get("epochs").is_none() {
-            description.set("training.steps", i64::from(STEPS))?;
-        }
         let text = |field: &str| {
             let value = description.get(field)?.as_str()?;
             Some(value.to_owned())

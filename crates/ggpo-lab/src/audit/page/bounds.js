@@ -12,12 +12,18 @@
 // taken. The page's own sums are in double precision: their bound is the same with
 // 2^-53. Products below the normal numbers add at most 2^-149 for each operation.
 const gamma = (n, u) => (n * u) / (1 - n * u);
-const SINGLE = 2 ** -24, DOUBLE = 2 ** -53, SMALLEST = 2 ** -149;
+const SINGLE = 2 ** -24,
+  DOUBLE = 2 ** -53,
+  SMALLEST = 2 ** -149;
 
 // The sum of terms, with the sum of their sizes.
 function total(terms) {
-  let value = 0, size = 0;
-  for (const term of terms) { value += term; size += Math.abs(term); }
+  let value = 0,
+    size = 0;
+  for (const term of terms) {
+    value += term;
+    size += Math.abs(term);
+  }
   return { value, size, count: terms.length };
 }
 const boundOf = (size, count, roundings) =>
@@ -46,11 +52,15 @@ function once(make) {
 }
 
 // (s B A)_ij for all j of a row, with the sizes of the sums.
-const lowRankRow = once((state, i, scaling) => range(state.a[0].length).map((j) => total(state.b[i].map((x, k) => scaling * x * state.a[k][j]))));
+const lowRankRow = once((state, i, scaling) =>
+  range(state.a[0].length).map((j) => total(rowOf(state.b, i).map((x, k) => scaling * x * state.a[k][j]))),
+);
 
 // ||W'_i||^2, its three terms by the Gram identity, and the bound.
 const mergedSquare = once((state, i, scaling, weightRow) => {
-  const low = lowRankRow(state, i, scaling), n = weightRow.length, r = state.a.length;
+  const low = lowRankRow(state, i, scaling),
+    n = weightRow.length,
+    r = state.a.length;
   const terms = [
     dot(weightRow, weightRow),
     2 * weightRow.reduce((sum, w, j) => sum + w * low[j].value, 0),
@@ -58,12 +68,17 @@ const mergedSquare = once((state, i, scaling, weightRow) => {
   ];
   const size = weightRow.reduce((sum, w, j) => sum + (Math.abs(w) + low[j].size) ** 2, 0);
   const roundings = n + 2 * r + 8;
-  return { terms, value: terms[0] + terms[1] + terms[2], roundings, bound: boundOf(size, n * (r + 1) ** 2, roundings) };
+  return {
+    terms,
+    value: terms[0] + terms[1] + terms[2],
+    roundings,
+    bound: boundOf(size, n * (r + 1) ** 2, roundings),
+  };
 });
 
 // Row i of s (B dA + dB A), equation 7.
 function estimateRow(state, pass, scaling, i) {
-  const [b, db] = [state.b[i], pass.grad_b[i]];
+  const [b, db] = [rowOf(state.b, i), rowOf(pass.grad_b, i)];
   return range(state.a[0].length).map((j) => {
     const terms = b.map((x, k) => scaling * x * pass.grad_a[k][j]);
     return total(terms.concat(db.map((x, k) => scaling * x * state.a[k][j])));
@@ -73,27 +88,42 @@ function estimateRow(state, pass, scaling, i) {
 // ||G_i||^2 by the estimate in use, with its bound. `pass` is the step before.
 const gradientSquare = once((state, i, scaling, pass, kind) => {
   if (!pass || kind === "none") return { value: 0, roundings: 0, bound: 0 };
-  const n = state.a[0].length, r = state.a.length;
+  const n = state.a[0].length,
+    r = state.a.length;
   if (kind === "exact") {
-    const { value, size } = total(rowOf(pass.gradient, i).map((g) => g * g));
-    return { value, roundings: n + 1, bound: boundOf(size, n, n + 1) };
+    const row = rowOf(pass.gradient, i),
+      { value, size } = total(row.map((g) => g * g));
+    return { value, row, roundings: n + 1, bound: boundOf(size, n, n + 1) };
   }
-  const row = estimateRow(state, pass, scaling, i);
-  const value = row.reduce((sum, g) => sum + g.value ** 2, 0);
-  const size = row.reduce((sum, g) => sum + g.size ** 2, 0), roundings = n + 4 * r + 7;
-  return { value, roundings, bound: boundOf(size, n * 4 * r * r, roundings) };
+  const found = estimateRow(state, pass, scaling, i),
+    row = found.map((g) => g.value);
+  const value = dot(row, row);
+  const size = found.reduce((sum, g) => sum + g.size ** 2, 0),
+    roundings = n + 4 * r + 7;
+  return { value, row, roundings, bound: boundOf(size, n * 4 * r * r, roundings) };
 });
 
 // y_ti = sum over j of x_tj (W_ij + (s B A)_ij + eps_ij) + b_i.
 function product(x, weightRow, low, eps, bias, r) {
   const parts = {
     weight: dot(x, weightRow),
-    adapter: dot(x, low.map((l) => l.value)),
+    adapter: dot(
+      x,
+      low.map((l) => l.value),
+    ),
     noise: dot(x, eps),
     bias,
   };
-  const size = Math.abs(bias) + sizeDot(x, weightRow) + sizeDot(x, low.map((l) => l.size)) + sizeDot(x, eps);
-  const n = x.length, roundings = n + r + 8;
+  const size =
+    Math.abs(bias) +
+    sizeDot(x, weightRow) +
+    sizeDot(
+      x,
+      low.map((l) => l.size),
+    ) +
+    sizeDot(x, eps);
+  const n = x.length,
+    roundings = n + r + 8;
   const value = parts.weight + parts.adapter + parts.noise + parts.bias;
   return { parts, value, roundings, bound: boundOf(size, n * (r + 2) + 1, roundings) };
 }
@@ -108,16 +138,21 @@ function gradient(dy, x) {
 // dA_kj = s sum over t of (dy B)_tk x_tj and dB_ik = s sum over t of dy_ti (x A^T)_tk,
 // for all k.
 function factorGradients(inputs, state, scaling, i, j, rows) {
-  const xs = columnOf(inputs.xs, j), dys = columnOf(inputs.dys, i), n = state.a[0].length;
-  const tokens = xs.length, r = state.a.length;
+  const xs = columnOf(inputs.xs, j),
+    dys = columnOf(inputs.dys, i),
+    n = state.a[0].length;
+  const tokens = xs.length,
+    r = state.a.length;
   let [through, sizes] = [inputs.through, inputs.through_absolute];
   if (!through) [through, sizes] = throughFactors(inputs, state);
-  const of = (weights, part, other) => range(r).map((k) => {
-    const value = scaling * dot(weights, column(through[part], k));
-    const size = scaling * sizeDot(weights, column(sizes[part], k));
-    const roundings = other + tokens + 5;
-    return { value, roundings, bound: boundOf(size, tokens * other, roundings) };
-  });
+  const of = (weights, part, other) =>
+    range(r).map((k) => {
+      const factors = [weights, column(through[part], k)],
+        value = scaling * dot(...factors);
+      const size = scaling * sizeDot(weights, column(sizes[part], k));
+      const roundings = other + tokens + 5;
+      return { value, factors, roundings, bound: boundOf(size, tokens * other, roundings) };
+    });
   return { a: of(xs, 0, rows), b: of(dys, 1, n) };
 }
 
@@ -134,10 +169,12 @@ function throughFactors(inputs, state) {
 
 // One element under AdamW (optimizer.rs), each operation rounded once.
 function adamw(settings, t, rate, w, m, v, g) {
-  const one = 1 - settings.beta1, two = 1 - settings.beta2;
+  const one = 1 - settings.beta1,
+    two = 1 - settings.beta2;
   const first = add(m, mul(f(one), add(g, -m)));
   const second = add(mul(f(settings.beta2), v), mul(mul(f(two), g), g));
-  const root = f(Math.sqrt(1 - settings.beta2 ** t)), size = f(rate / (1 - settings.beta1 ** t));
+  const root = f(Math.sqrt(1 - settings.beta2 ** t)),
+    size = f(rate / (1 - settings.beta1 ** t));
   const denominator = add(f(f(Math.sqrt(second)) / root), f(settings.eps));
   const kept = mul(f(1 - rate * settings.weight_decay), w);
   return { first, second, size, denominator, next: add(kept, -f(mul(size, first) / denominator)) };
