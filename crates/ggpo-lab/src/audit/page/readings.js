@@ -10,7 +10,7 @@ function readingsOf(c) {
     b = rowOf(state.b, i),
     rows = [];
   const deviates = (name, formula, numbers, std, check) =>
-    rows.push({ name, formula, numbers, std, value: f(std) * z, ...check });
+    rows.push({ name, formula, numbers, std, value: mul(f(std), z), ...check });
   rows.push({
     name: "This run",
     formula: "ε = √v<sub>i</sub> z, v<sub>i</sub> = (σ²/n)(‖W′<sub>i</sub>‖² + β‖G<sub>i</sub>‖²)",

@@ -129,13 +129,21 @@ function drawCells() {
   drawReadings(c);
 }
 
-const table = (caption, heads, rows, name) =>
-  `<div class="scroll" role="region" tabindex="0" aria-label="${name}"><table><caption>${caption}</caption><thead><tr>${heads.map((head) => `<th scope="col">${head}</th>`).join("")}</tr></thead><tbody>${rows
-    .map(
-      (row) =>
-        `<tr${row.current ? ' data-current="true"' : ""}>${row.cells.map((cell, k) => (k === 0 ? `<th scope="row">${cell}</th>` : `<td class="${typeof cell === "number" ? "number" : "name"}">${typeof cell === "number" ? digits(cell) : cell}</td>`)).join("")}</tr>`,
-    )
-    .join("")}</tbody></table></div>`;
+// A table in a region of its own, which scrolls where it is too wide.
+function table(caption, heads, rows, name) {
+  const isNumber = (cell) => typeof cell === "number" || (cell !== "" && !Number.isNaN(Number(cell)));
+  const cellOf = (cell, k) => {
+    if (k === 0) return `<th scope="row" class="name">${cell}</th>`;
+    const content = typeof cell === "number" ? digits(cell) : cell;
+    return `<td class="${isNumber(cell) ? "number" : "name"}">${content}</td>`;
+  };
+  const head = heads.map((title) => `<th scope="col">${title}</th>`).join("");
+  const body = rows.map(
+    (row) => `<tr${row.current ? ' data-current="true"' : ""}>${row.cells.map(cellOf).join("")}</tr>`,
+  );
+  return `<div class="scroll" role="region" tabindex="0" aria-label="${name}"><table><caption>${caption}</caption>
+<thead><tr>${head}</tr></thead><tbody>${body.join("")}</tbody></table></div>`;
+}
 
 function drawRow(c) {
   const near = range(c.n).filter((j) => c.n <= 16 || Math.abs(j - c.j) <= 8),
@@ -187,7 +195,8 @@ function drawLayers() {
       layer.ratio ?? "–",
       layer.rank_correlation ?? "–",
       layer.gradient_share,
-      layer.noise ? `${short(layer.noise.theoretical)} / ${short(layer.noise.empirical)}` : "none",
+      layer.noise ? layer.noise.theoretical : "none",
+      layer.noise ? layer.noise.empirical : "none",
       layer.noise ? layer.noise.p : "–",
       layer.update.norm,
       layer.update.norm_without,
@@ -204,7 +213,8 @@ function drawLayers() {
       "ratio",
       "rank correlation of rows",
       "gradient term's share of Σ v",
-      "variance of ε: by v / found",
+      "variance of ε by v",
+      "variance of ε found",
       "p of χ²",
       "‖Δ(s B A)‖",
       "the same without noise",
