@@ -60,13 +60,14 @@ fn picture(page: &Path, to: &Path) -> Result<()> {
         bail!("expected chromium on the PATH for the picture, found none");
     };
     let profile = tempfile::tempdir().context("a temporary folder")?;
-    let status = browser::command(&found, page, profile.path(), (1000, 900))
+    let output = browser::command(&found, page, profile.path(), (1000, 900))
         .arg("--hide-scrollbars")
         .arg(format!("--screenshot={}", to.display()))
-        .status()
+        .output()
         .context("cannot start the browser")?;
-    if !status.success() || !to.is_file() {
-        bail!("{}: the browser wrote no picture", to.display());
+    if !output.status.success() || !to.is_file() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{}: the browser wrote no picture: {said}", to.display());
     }
     println!("{}", to.display());
     Ok(())

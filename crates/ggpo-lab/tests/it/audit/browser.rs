@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ggpo_lab::audit::browser;
 use ggpo_tensor::random::{Purpose, Stream};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{larger_audit, tiny_audit};
 
@@ -164,6 +165,39 @@ fn another_seed_gives_the_noise_that_the_program_would_draw() {
         |value: &Value| -> f32 { value.as_str().expect("a text").parse().expect("a number") };
     assert_eq!(number(&seen[0]), z);
     assert_eq!(number(&seen[1]), pass.deviation[element.row] * z);
+}
+
+#[test]
+fn the_page_of_the_documentation_agrees() {
+    let Some(browser) = found("the documentation's audit of MiniLM in a browser") else {
+        return;
+    };
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/audit/minilm.html");
+    let dom = rendered(&browser, &std::fs::read_to_string(path).expect("a page"));
+    assert!(attribute(&dom, "checks-passed") > 300);
+    assert_eq!(attribute(&dom, "checks-failed"), 0);
+}
+
+/// Fifty thousand normal numbers of the page have the bits of the program's: every
+/// magnitude of a word is among them, up to one in 2^15.
+#[test]
+fn normal_numbers_of_the_page_have_the_bits_of_the_program() {
+    let Some(browser) = found("the normal numbers of an audit's page in a browser") else {
+        return;
+    };
+    const COUNT: usize = 50_000;
+    let (seed, step, layer) = (u64::MAX - 5, 9, 3);
+    let call = format!(
+        "const key = keyOf({seed}n); \
+         report(digestOfFloats(range({COUNT}).map((k) => draw(key, {layer}, {step}, k).z)))"
+    );
+    let seen = driven(&browser, &tiny_audit(&[]).html(), 1200, &call);
+    let mut normal = vec![0.0; COUNT];
+    Stream::new(seed, Purpose::Perturbation, step, layer).fill_normal(0, &mut normal);
+    let bytes: Vec<u8> = normal.iter().flat_map(|z| z.to_le_bytes()).collect();
+    let digest = Sha256::digest(&bytes);
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(seen, digest);
 }
 
 #[test]

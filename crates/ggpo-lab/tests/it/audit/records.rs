@@ -2,6 +2,7 @@
 
 use ggpo_lab::audit::{Curvature, Slices, audit};
 use ggpo_train::run::Stepper;
+use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{config, larger_audit, tiny, tiny_audit};
@@ -166,6 +167,19 @@ fn what_cannot_be_followed_is_refused_in_a_sentence() {
     assert!(refused(&method("random-noise"), none).starts_with("method.perturbation.spread"));
     let sentence = refused(&[], [Some(8), None]);
     assert_eq!(sentence, "--row: expected a number below 8, found 8");
+}
+
+proptest! {
+    /// A page reads doubles and rounds them to single precision: what is written of a
+    /// number of single precision must give it back.
+    #[test]
+    fn numbers_survive_their_digits(bits: u32) {
+        let number = f32::from_bits(bits);
+        prop_assume!(number.is_finite());
+        let text = serde_json::to_string(&number).expect("a number");
+        let double: f64 = text.parse().expect("a number");
+        prop_assert_eq!((double as f32).to_bits(), bits, "{}", text);
+    }
 }
 
 /// Every field that is written has a word in the documentation.
