@@ -1,5 +1,6 @@
 //! Tasks of people who work on the project or audit it.
 
+mod audit;
 mod bench;
 mod ci;
 mod cost;
@@ -97,6 +98,11 @@ enum Task {
     /// Measure every method beside LoRA, time of a step and memory, and write cost.md.
     #[command(after_help = "Example: cargo xtask cost --steps 5 --out out/cost.md")]
     Cost(cost::Arguments),
+    /// Audit a step of MiniLM, and take a picture of the page, for the documentation.
+    ///
+    /// Needs MiniLM (`cargo xtask fetch minilm`), and chromium for the picture.
+    #[command(after_help = "Example: cargo xtask audit")]
+    Audit(audit::Arguments),
     /// Everything that continuous integration checks.
     #[command(after_help = "Examples: cargo xtask ci\n          cargo xtask ci --full")]
     Ci {
@@ -142,6 +148,7 @@ fn execute(task: Task) -> Result<()> {
         Task::Bench(arguments) => bench::bench(&arguments),
         Task::BenchSteps { job } => bench::do_steps(&job),
         Task::Cost(arguments) => cost::cost(&arguments),
+        Task::Audit(arguments) => audit::document(&arguments),
         Task::Ci { full } => ci::check(full),
     }
 }

@@ -1,5 +1,6 @@
 //! What judges a method. Nothing here knows of a command line.
 //!
+//! * [`audit`](mod@audit): steps of training, number by number.
 //! * [`experiment`]: experiments described in files, carried out, judged, reported.
 //! * [`sharpness`]: how sharp the loss is around a model, by exact products of its
 //!   Hessian.
@@ -10,6 +11,7 @@
 //! * [`bench`](mod@bench): how long training steps take, and how much memory.
 //! * [`pretrain`]: the small base models of the experiments.
 
+pub mod audit;
 pub mod bench;
 pub mod calibration;
 pub mod experiment;

@@ -7,7 +7,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{Block, Column, Figure, Inline, Page, Section, Table, Text, VerdictLine, figure, svg};
 
-const STYLE: &str = include_str!("page.css");
+/// The style of a page: colours, type, tables, print.
+pub const STYLE: &str = include_str!("page.css");
 
 /// The page; figures and style are part of it.
 pub(crate) fn render(page: &Page) -> String {

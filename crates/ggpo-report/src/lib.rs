@@ -31,6 +31,7 @@ mod table;
 mod verdict;
 
 pub use figure::{Figure, Plot};
+pub use html::STYLE;
 pub use page::{Block, Inline, Page, Section, Text};
 pub use plot::axis::{Axis, Scale};
 pub use plot::curve::{CurvePanel, CurvePlot, CurvePoint, Place, ReferenceLine, Series};

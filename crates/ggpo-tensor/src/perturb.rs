@@ -38,6 +38,11 @@ pub trait RowPerturbation<T>: Debug + Send + Sync {
     fn weight_factors(&self) -> Option<&[T]> {
         None
     }
+
+    /// Standard deviations of the rows, length m, of noise that has them.
+    fn row_deviations(&self) -> Option<&[T]> {
+        None
+    }
 }
 
 /// Elements of the weight that are packed at a time: 4 MiB in `f32`, which stay

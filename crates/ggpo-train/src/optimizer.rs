@@ -98,6 +98,11 @@ impl<T: Scalar> AdamW<T> {
         Some(&self.moments.get(name)?.first)
     }
 
+    /// The running mean of the squared gradient of a parameter, if there has been one.
+    pub fn second_moment(&self, name: &str) -> Option<&[T]> {
+        Some(&self.moments.get(name)?.second)
+    }
+
     /// Continues as an optimiser of the same settings that was saved after `step` steps.
     /// `length` gives the number of elements of a parameter that is trained.
     ///

@@ -15,8 +15,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, compare, estimate, eval, features, fetch as fetching, generate, inspect, landscape,
-    merge, methods, predict, sharpness, shell, train,
+    audit, bench, compare, estimate, eval, features, fetch as fetching, generate, inspect,
+    landscape, merge, methods, predict, sharpness, shell, train,
 };
 
 #[derive(Parser)]
@@ -64,6 +64,8 @@ enum Command {
     Sharpness(sharpness::SharpnessCommand),
     /// Draw the loss along random directions from a model.
     Landscape(landscape::LandscapeCommand),
+    /// Follow one number through steps of training; writes a page that checks itself.
+    Audit(Box<audit::AuditCommand>),
     /// Measure how long training steps take, and how much memory
     Bench(bench::Bench),
     /// Print what a shell needs to complete commands and options.
@@ -133,6 +135,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Inspect(inspect) => inspect.execute(),
         Command::Sharpness(sharpness) => sharpness.execute(),
         Command::Landscape(landscape) => landscape.execute(),
+        Command::Audit(audit) => audit.execute(),
         Command::Bench(bench) => bench.execute(),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),

@@ -34,6 +34,7 @@ mod tanh;
 mod transpose;
 mod weight;
 mod weight_noise;
+mod witness;
 
 pub use add::add;
 pub use attention::attention;
@@ -66,6 +67,7 @@ pub use tanh::tanh;
 pub use transpose::transpose;
 pub use weight::Weight;
 pub use weight_noise::weight_noise;
+pub use witness::{Witnessed, witness};
 
 #[cfg(test)]
 mod testing;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ggpo_autograd::ops::{
-    LoraPath, Weight, attention, cross_entropy, embedding, linear, linear_cross_entropy,
-    lora_linear, magnitude, quantized_embedding, weight_noise,
+    LoraPath, Weight, Witnessed, attention, cross_entropy, embedding, linear, linear_cross_entropy,
+    lora_linear, magnitude, quantized_embedding, weight_noise, witness,
 };
 use ggpo_autograd::{Tape, Var};
 use ggpo_lora::{Acting, ActingGradients, Adapters, Magnitude, parameter_name};
@@ -36,6 +36,18 @@ pub struct Graph<'a, T> {
     variables: RefCell<BTreeMap<String, Var<T>>>,
     layers: RefCell<BTreeMap<String, LayerVariables<T>>>,
     watch: Option<RefCell<Option<String>>>,
+    traced: Option<RefCell<BTreeMap<String, TracedLinear<T>>>>,
+}
+
+/// What a linear layer has read and given in a pass, a row for each token.
+#[derive(Debug, Clone)]
+pub struct TracedLinear<T> {
+    /// Input, ... x in.
+    pub x: Tensor<T>,
+    /// Output, ... x out.
+    pub y: Tensor<T>,
+    /// Gradient of the output, once the tape was walked back over.
+    pub dy: Witnessed<T>,
 }
 
 /// The last linear layer of a head, whose outputs are logits.
@@ -192,7 +204,21 @@ impl<'a, T: Scalar> Graph<'a, T> {
             variables: RefCell::default(),
             layers: RefCell::default(),
             watch: None,
+            traced: None,
         }
+    }
+
+    /// Keeps what the adapted linear layers read and give.
+    pub fn tracing(mut self) -> Self {
+        self.traced = Some(RefCell::default());
+        self
+    }
+
+    /// What the adapted linear layers have read and given so far, by the name of the
+    /// module, of a graph that traces.
+    pub fn traced(&self) -> BTreeMap<String, TracedLinear<T>> {
+        let traced = self.traced.as_ref();
+        traced.map_or_else(BTreeMap::new, |traced| traced.borrow().clone())
     }
 
     /// Looks at the output of every linear layer for numbers that are not finite.
@@ -323,7 +349,16 @@ impl<'a, T: Scalar> Graph<'a, T> {
         {
             *watch.borrow_mut() = Some(module.to_owned());
         }
-        y
+        match &self.traced {
+            Some(traced) if self.adapters.contains_key(module) => {
+                let (y, dy) = witness(&y);
+                let (x, value) = (x.value().clone(), y.value().clone());
+                let linear = TracedLinear { x, y: value, dy };
+                traced.borrow_mut().insert(module.to_owned(), linear);
+                y
+            }
+            _ => y,
+        }
     }
 
     /// Does `work` with the weight of that name, dense or quantised.

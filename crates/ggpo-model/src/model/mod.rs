@@ -39,7 +39,8 @@ pub(crate) use gemma3::{PATTERN as GEMMA3_PATTERN, THETA as GEMMA3_THETA};
 pub use ggpo_lora::Adapters;
 pub use gpt2::Gpt2Config;
 pub use graph::{
-    ActingWeights, Graph, LayerPerturbation, OutputLayer, PassGradients, acting_weights,
+    ActingWeights, Graph, LayerPerturbation, OutputLayer, PassGradients, TracedLinear,
+    acting_weights,
 };
 pub use llama::LlamaConfig;
 pub use precision::Precision;

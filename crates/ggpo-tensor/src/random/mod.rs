@@ -115,6 +115,17 @@ impl Stream {
         }
     }
 
+    /// The key of the Philox function.
+    pub fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
+    /// The counter of the block that element `index` is made of.
+    pub fn counter(&self, index: u64) -> [u32; 4] {
+        let block = block_of(index).0;
+        [block as u32, (block >> 32) as u32, self.layer, self.step]
+    }
+
     /// Writes elements `start .. start + out.len()` as 32 uniform bits each.
     pub fn fill_bits(&self, start: u64, out: &mut [u32]) {
         dispatch::run(Fill::<Bits>::new(*self, start, out));
@@ -268,11 +279,17 @@ impl Stream {
 
     /// Element `index` as `T` reads it.
     fn element<T: Transform>(&self, index: u64) -> T::Element {
-        let chunk = index / fill::CHUNK as u64;
-        let place = (index % fill::CHUNK as u64) as usize;
-        let block = chunk * fill::LANES as u64 + (place % fill::LANES) as u64;
-        T::apply(self.block(block))[place / fill::LANES]
+        let (block, word) = block_of(index);
+        T::apply(self.block(block))[word]
     }
+}
+
+/// The block that an element is made of, and the place of its word there.
+fn block_of(index: u64) -> (u64, usize) {
+    let chunk = index / fill::CHUNK as u64;
+    let place = (index % fill::CHUNK as u64) as usize;
+    let block = chunk * fill::LANES as u64 + (place % fill::LANES) as u64;
+    (block, place / fill::LANES)
 }
 
 /// A bijection of 64-bit words in which every bit of the result depends on
@@ -288,6 +305,15 @@ fn mix(word: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn key_and_counter_give_the_words_of_an_element() {
+        let stream = Stream::new(7, Purpose::Perturbation, 3, 2);
+        for index in [0, 5, 17, 63, 64, 1 << 40] {
+            let words = philox4x32::<7>(stream.counter(index), stream.key());
+            assert_eq!(words[block_of(index).1], stream.bits(index), "{index}");
+        }
+    }
 
     #[test]
     fn the_mix_of_keys_is_splitmix64() {

@@ -536,16 +536,36 @@ impl<'a> Stepper<'a> {
         self.trainer.noise_statistics()
     }
 
+    /// The trainer, between two steps.
+    pub fn trainer(&self) -> &Trainer<f32> {
+        &self.trainer
+    }
+
+    /// The same to be changed: to be observed, say, or put where another stands.
+    pub fn trainer_mut(&mut self) -> &mut Trainer<f32> {
+        &mut self.trainer
+    }
+
+    /// The task.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// The micro-batches of the next step.
+    pub fn next_batch(&mut self) -> Vec<Batch> {
+        if self.batches.len() == 0 {
+            self.batches = self.task.epoch(self.config, self.epoch).into_iter();
+            self.epoch += 1;
+        }
+        self.batches.next().expect("an epoch has a batch")
+    }
+
     /// One optimiser step.
     ///
     /// # Errors
     /// If the loss or a gradient is not finite.
     pub fn step(&mut self) -> Result<StepReport> {
-        if self.batches.len() == 0 {
-            self.batches = self.task.epoch(self.config, self.epoch).into_iter();
-            self.epoch += 1;
-        }
-        let batch = self.batches.next().expect("an epoch has a batch");
+        let batch = self.next_batch();
         self.trainer.step(&batch)
     }
 }

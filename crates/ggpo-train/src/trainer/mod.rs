@@ -9,6 +9,7 @@
 mod apply;
 mod audit;
 mod layers;
+mod observed;
 mod pass;
 mod real;
 mod state;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use pass::{Pass, StoredPass};
 
 pub use layers::{GradientAudit, LayerGradients, Layers};
+pub use observed::{LayerTrace, Observed};
 pub use real::Real;
 pub use state::{StoredTensor, TrainerState};
 
@@ -113,6 +115,8 @@ pub struct Trainer<T: Scalar> {
     stopwatch: Option<Stopwatch>,
     /// Who shares the micro-batches.
     ranks: Arc<dyn Ranks>,
+    /// What is seen of the steps, if that was asked for.
+    observed: Option<Observed<T>>,
 }
 
 /// What the passes of a step over all micro-batches gave.
@@ -166,6 +170,7 @@ impl<T: Real> Trainer<T> {
             step: 0,
             stopwatch: None,
             ranks: Arc::new(Alone),
+            observed: None,
         })
     }
 
@@ -240,6 +245,7 @@ impl<T: Real> Trainer<T> {
         if self.ascend(&passes) {
             passes = self.passes(micro_batches, total)?;
         }
+        self.show(&mut passes);
         self.remember(&passes);
         self.settle(&mut passes.by_name);
         self.lap("gradients", "sum and check");
@@ -417,7 +423,7 @@ impl<T: Real> Trainer<T> {
             for (batch, pass) in batches.iter().zip(passes) {
                 loss += share_of(batch) * pass.loss;
                 if self.reads().micro_batches {
-                    self.observe(&pass.gradients, share_of(batch));
+                    self.show_micro_batch(&pass.gradients, share_of(batch));
                 }
                 match &mut gradients {
                     None => gradients = Some(pass.gradients),
@@ -454,7 +460,7 @@ impl<T: Real> Trainer<T> {
         share: f64,
     ) -> Pass<T> {
         let mut trained = self.trainable.trained.clone();
-        if self.reads().exact {
+        if self.reads().exact || self.observed.is_some() {
             let modules = adapters.keys();
             trained.extend(modules.map(|module| parameter_name(module, "weight")));
         }
@@ -464,15 +470,21 @@ impl<T: Real> Trainer<T> {
         if let Some(stopwatch) = stopwatch {
             tape.start_timing(stopwatch);
         }
+        let graph = match self.observed {
+            Some(_) => graph.tracing(),
+            None => graph,
+        };
         let loss = self.trainable.model.loss(&graph, batch);
+        let traced = graph.traced();
         let gradients = graph.gradients(&loss, T::from_f64(share));
         let loss = loss.item().value();
         self.stopwatch = tape.stop_timing();
+        self.note(traced);
         Pass { loss, gradients }
     }
 
     /// Shows the perturbation the gradients of one micro-batch.
-    fn observe(&mut self, found: &PassGradients<T>, share: f64) {
+    fn show_micro_batch(&mut self, found: &PassGradients<T>, share: f64) {
         let mut own = found.clone();
         if share != 1.0 {
             own.scale(T::from_f64(1.0 / share));

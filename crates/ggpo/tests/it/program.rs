@@ -5,7 +5,7 @@ use crate::runner::{json, refused, run, succeeds};
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_tensor::simd::{Level, level};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "train",
     "methods",
     "compare",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 15] = [
     "fetch",
     "sharpness",
     "landscape",
+    "audit",
     "bench",
     "completions",
     "man",

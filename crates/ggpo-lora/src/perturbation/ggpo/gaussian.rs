@@ -123,4 +123,8 @@ impl<T: Scalar> RowPerturbation<T> for GaussianRows<T> {
     fn weight_factors(&self) -> Option<&[T]> {
         self.weight_factors.as_deref()
     }
+
+    fn row_deviations(&self) -> Option<&[T]> {
+        Some(&self.row_std)
+    }
 }
