@@ -33,6 +33,9 @@ const CLIPPY: [&str; 7] = [
 ];
 const DOC: [&str; 4] = ["doc", "--workspace", "--no-deps", "--locked"];
 
+const CANDLE: [&str; 4] = ["run", "--locked", "--manifest-path", "examples/candle/Cargo.toml"];
+const BURN: [&str; 4] = ["run", "--locked", "--manifest-path", "examples/burn/Cargo.toml"];
+
 /// The checks, in order; the last one gets a folder to write to.
 ///
 /// The tests run as the README says, at the best level of instruction set, and
@@ -55,8 +58,11 @@ fn checks() -> Vec<Check> {
 }
 
 /// What needs published models and other people's libraries: they are fetched, the
-/// tests that ask for them run, and adapters are taken to PEFT and back.
-const FULL: [Check; 4] = [
+/// tests that ask for them run, adapters are taken to PEFT and back, and the examples on
+/// other frameworks run.
+const FULL: [Check; 6] = [
+    check_with(&CANDLE, None),
+    check_with(&BURN, None),
     check_with(&["xtask", "fetch", "minilm"], None),
     check_with(&["xtask", "fetch", "smollm2"], None),
     check_with(&["xtask", "peft-check"], None),

@@ -1,6 +1,7 @@
 //! Tasks of people who work on the project or audit it.
 
 mod bench;
+mod book;
 mod ci;
 mod cost;
 mod fetch;
@@ -85,10 +86,14 @@ enum Task {
     /// Measure every method beside LoRA, time of a step and memory, and write cost.md.
     #[command(after_help = "Example: cargo xtask cost --steps 5 --out out/cost.md")]
     Cost(cost::Arguments),
+    /// Make the figures of the book in docs/book/src/figures.
+    #[command(after_help = "Example: cargo xtask book")]
+    Book,
     /// Everything that continuous integration checks.
     #[command(after_help = "Examples: cargo xtask ci\n          cargo xtask ci --full")]
     Ci {
-        /// Also what needs published models and Python with peers/requirements.txt.
+        /// Also what needs published models, other frameworks, and Python with
+        /// peers/requirements.txt.
         #[arg(long)]
         full: bool,
     },
@@ -127,6 +132,7 @@ fn execute(task: Task) -> Result<()> {
         Task::Bench(arguments) => bench::bench(&arguments),
         Task::BenchSteps { job } => bench::do_steps(&job),
         Task::Cost(arguments) => cost::cost(&arguments),
+        Task::Book => book::book(),
         Task::Ci { full } => ci::check(full),
     }
 }

@@ -18,6 +18,8 @@
 //! * [`probe`] measures what the processor can do at most.
 //! * [`mapped`] maps a file into memory, which is here because it needs `unsafe`.
 //!
+//! Chapters of the book: [noise that is stored nowhere](../../../docs/book/src/noise.md).
+//!
 //! # Invariants
 //!
 //! Work is split into pieces whose size depends on the shapes alone and every
