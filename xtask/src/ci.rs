@@ -33,8 +33,18 @@ const CLIPPY: [&str; 7] = [
 ];
 const DOC: [&str; 4] = ["doc", "--workspace", "--no-deps", "--locked"];
 
-const CANDLE: [&str; 4] = ["run", "--locked", "--manifest-path", "examples/candle/Cargo.toml"];
-const BURN: [&str; 4] = ["run", "--locked", "--manifest-path", "examples/burn/Cargo.toml"];
+const CANDLE: [&str; 4] = [
+    "run",
+    "--locked",
+    "--manifest-path",
+    "examples/candle/Cargo.toml",
+];
+const BURN: [&str; 4] = [
+    "run",
+    "--locked",
+    "--manifest-path",
+    "examples/burn/Cargo.toml",
+];
 
 /// The checks, in order; the last one gets a folder to write to.
 ///

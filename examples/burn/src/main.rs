@@ -42,14 +42,17 @@ struct Shown {
 /// A made-up matrix.
 fn wave(rows: usize, columns: usize, at: usize) -> Array2<f32> {
     Array2::from_shape_fn((rows, columns), |(i, j)| {
-        ((7 * i + 3 * j + at) as f32).sin() / 2.0
+        ((7 * i + 3 * j + i * j + at) as f32).sin() / 2.0
     })
 }
 
 fn tensor<B: Backend>(array: Array2<f32>) -> Tensor<B, 2> {
     let (rows, columns) = array.dim();
     let elements = array.into_raw_vec_and_offset().0;
-    Tensor::from_data(TensorData::new(elements, [rows, columns]), &B::Device::default())
+    Tensor::from_data(
+        TensorData::new(elements, [rows, columns]),
+        &B::Device::default(),
+    )
 }
 
 fn array<B: Backend>(tensor: Tensor<B, 2>) -> Array2<f32> {
@@ -118,7 +121,7 @@ fn train(sigma: Option<f64>) -> Result<([Shown; 2], [f32; 2]), LoraError> {
         first: LoraLinear::new(16, 4, 1),
         second: LoraLinear::new(2, 16, 2),
     };
-    let x = Array2::from_shape_fn((8, 4), |(t, j)| ((3 * t + 5 * j) as f32).cos());
+    let x = Array2::from_shape_fn((8, 4), |(t, j)| ((3 * t + 5 * j + t * j) as f32).cos());
     let target = Array2::from_shape_fn((8, 2), |(t, o)| x[[t, o]] * x[[t, o + 1]]);
     let (x, target) = (tensor::<Training>(x), tensor::<Training>(target));
     let config = |sigma| GgpoConfig {
@@ -149,7 +152,11 @@ fn train(sigma: Option<f64>) -> Result<([Shown; 2], [f32; 2]), LoraError> {
             Some([gradient(&layer.a), gradient(&layer.b)])
         };
         let [first, second] = [of(&net.first), of(&net.second)];
-        net = optimizer.step(0.01, net.clone(), GradientsParams::from_grads(gradients, &net));
+        net = optimizer.step(
+            0.01,
+            net.clone(),
+            GradientsParams::from_grads(gradients, &net),
+        );
         shown = [net.first.shown(first), net.second.shown(second)];
     }
     Ok((shown, [losses[0], losses[losses.len() - 1]]))

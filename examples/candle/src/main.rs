@@ -28,7 +28,7 @@ struct Shown {
 /// A made-up matrix.
 fn wave(rows: usize, columns: usize, at: usize) -> Array2<f32> {
     Array2::from_shape_fn((rows, columns), |(i, j)| {
-        ((7 * i + 3 * j + at) as f32).sin() / 2.0
+        ((7 * i + 3 * j + i * j + at) as f32).sin() / 2.0
     })
 }
 
@@ -94,7 +94,7 @@ impl Shown {
 fn train(sigma: Option<f64>) -> Result<(Vec<Shown>, [f32; 2])> {
     let layers = [LoraLinear::new(16, 4, 1)?, LoraLinear::new(2, 16, 2)?];
     let x = tensor(Array2::from_shape_fn((8, 4), |(t, j)| {
-        ((3 * t + 5 * j) as f32).cos()
+        ((3 * t + 5 * j + t * j) as f32).cos()
     }))?;
     let target = (x.narrow(1, 0, 2)? * x.narrow(1, 1, 2)?)?;
     let mut ggpo = sigma
@@ -114,7 +114,10 @@ fn train(sigma: Option<f64>) -> Result<(Vec<Shown>, [f32; 2])> {
     };
     let mut optimizer = AdamW::new(trained.collect(), parameters)?;
 
-    let mut shown: Vec<Shown> = layers.iter().map(LoraLinear::shown).collect::<Result<_>>()?;
+    let mut shown: Vec<Shown> = layers
+        .iter()
+        .map(LoraLinear::shown)
+        .collect::<Result<_>>()?;
     let mut losses = Vec::new();
     for step in 0..STEPS {
         if let Some(ggpo) = &mut ggpo {
@@ -155,7 +158,10 @@ fn main() -> Result<()> {
     for index in 0..2 {
         let (noisy, plain, silent) = (&noisy[index], &plain[index], &silent[index]);
         let same = |x: &Array2<f32>, y: &Array2<f32>| bits(x) == bits(y);
-        ensure!(same(&noisy.weight, &start[index]), "a frozen weight changed");
+        ensure!(
+            same(&noisy.weight, &start[index]),
+            "a frozen weight changed"
+        );
         ensure!(same(&plain.a, &silent.a), "sigma 0 is not plain LoRA in A");
         ensure!(same(&plain.b, &silent.b), "sigma 0 is not plain LoRA in B");
         ensure!(!same(&plain.b, &noisy.b), "the noise does not act");

@@ -23,7 +23,7 @@ struct Layer {
 impl Layer {
     fn new(outputs: usize, inputs: usize, seed: usize) -> Self {
         let wave = |shape, at: usize| {
-            let element = |(i, j)| ((7 * i + 3 * j + at) as f32).sin() / 2.0;
+            let element = |(i, j)| ((7 * i + 3 * j + i * j + at) as f32).sin() / 2.0;
             Array2::from_shape_fn(shape, element)
         };
         Layer {
@@ -70,7 +70,7 @@ impl Layer {
 /// Trains with noise of this sigma, or without any; the layers, first and last loss.
 fn train(sigma: Option<f64>) -> Result<([Layer; 2], [f32; 2]), LoraError> {
     let mut layers = [Layer::new(6, 4, 1), Layer::new(2, 6, 2)];
-    let x = Array2::from_shape_fn((8, 4), |(t, j)| ((3 * t + 5 * j) as f32).cos());
+    let x = Array2::from_shape_fn((8, 4), |(t, j)| ((3 * t + 5 * j + t * j) as f32).cos());
     let target = Array2::from_shape_fn((8, 2), |(t, o)| x[[t, o]] * x[[t, o + 1]]);
     let config = |sigma| GgpoConfig {
         sigma,

@@ -36,7 +36,10 @@ fn every_chapter_has_listings_and_exercises_with_answers() {
             .split_once("\n## Exercises\n")
             .unwrap_or_else(|| panic!("{file} has no exercises"));
         assert!(kinds(body).contains(&"rust"), "{file} has no listing");
-        assert!(!exercises.contains("\n## "), "{file} ends with its exercises");
+        assert!(
+            !exercises.contains("\n## "),
+            "{file} ends with its exercises"
+        );
         let (questions, answers) = exercises
             .split_once("<details><summary>Answers</summary>")
             .unwrap_or_else(|| panic!("{file} has no answers"));

@@ -21,6 +21,9 @@ fn figures_are_shown_and_no_others() {
     }
     for entry in std::fs::read_dir(root().join(FOLDER)).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(made.contains(&name), "{name} is not made by cargo xtask book");
+        assert!(
+            made.contains(&name),
+            "{name} is not made by cargo xtask book"
+        );
     }
 }
