@@ -28,9 +28,11 @@ pub(super) fn figure() -> Figure {
         let z = edge as f64 / 10.0 - 4.0;
         (z, density(z))
     });
-    let mut series = vec![cloud("numbers of the stream", marks.collect())];
-    // Marks on the line would hide those of the stream.
-    series.push(curve("the normal density", line));
+    let marks = marks.filter(|(_, share)| *share > 0.0);
+    let series = vec![
+        cloud("numbers of the stream", marks.collect()),
+        curve("the normal density", line),
+    ];
     Figure {
         id: "normal-numbers".to_owned(),
         title: "Normal numbers of a stream, and the density".to_owned(),
@@ -40,7 +42,7 @@ pub(super) fn figure() -> Figure {
         plot: Plot::Curves(CurvePlot {
             panels: vec![CurvePanel {
                 x: Axis::linear("z"),
-                y: Axis::linear("density"),
+                y: Axis::log("density"),
                 series,
                 ..CurvePanel::default()
             }],

@@ -3,7 +3,7 @@
 use ggpo_report::{Axis, CurvePanel, CurvePlot, Figure, Plot, Series};
 use ggpo_tensor::random::{Purpose, Stream};
 
-use super::curve;
+use super::{cloud, curve};
 
 const RATE: f64 = 0.005;
 const STEPS: usize = 40_000;
@@ -28,22 +28,23 @@ pub(super) fn figure() -> Figure {
         let g = a * b * (1.0 + NOISE * z) - 1.0;
         [g * b, g * a]
     });
-    let minima = (0..=30).map(|k| {
-        let a = 0.8 + 1.3 * f64::from(k) / 30.0;
+    let minima = (0..=130).map(|k| {
+        let a = 0.8 + f64::from(k) / 100.0;
         (a, 1.0 / a)
     });
+    let minima = cloud("minima, a b = 1", minima.collect());
     Figure {
         id: "toy-paths".to_owned(),
         title: "Where methods go along a line of minima".to_owned(),
         description: "From (2, 0.6), 40,000 steps at the rate 0.005 with noise or radius 0.1. \
-                      Descent and GGPO reach the line a b = 1 near (1.9, 0.53) and stay; SAM walks \
-                      along it to its flattest point, a = b = 1."
+                      Descent and GGPO reach the line a b = 1 near (1.98, 0.51) and stay; SAM \
+                      walks along it to its flattest point, a = b = 1."
             .to_owned(),
         plot: Plot::Curves(CurvePlot {
             panels: vec![CurvePanel {
                 x: Axis::linear("a"),
                 y: Axis::linear("b"),
-                series: vec![curve("minima, a b = 1", minima), sam, ggpo, descent],
+                series: vec![minima, sam, ggpo, descent],
                 ..CurvePanel::default()
             }],
             ..CurvePlot::default()
