@@ -15,6 +15,7 @@ use ggpo_train::data::bucket::epoch_batches;
 use ggpo_train::data::{collate_masked, text};
 use ggpo_train::evaluation::evaluate;
 use ggpo_train::method::{AdapterKind, MethodConfig, Trainable};
+use ggpo_train::ranks::Alone;
 use ggpo_train::trainer::{Trainer, TrainerConfig, TrainerState};
 use ggpo_train::{Error, Result, checkpoint};
 use serde::Deserialize;
@@ -182,7 +183,13 @@ pub fn pretrain(config: &PretrainConfig, which: Which, work: &Path) -> Result<f6
     }
     train(&mut trainer, &corpus, settings, name, &saved)?;
     let validation = corpus.validation();
-    let scores = evaluate(&model, trainer.parameters(), &Adapters::new(), &validation);
+    let scores = evaluate(
+        &model,
+        trainer.parameters(),
+        &Adapters::new(),
+        &validation,
+        &Alone,
+    );
 
     let folder = config.models.join(name);
     std::fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;

@@ -7,6 +7,7 @@
 //! * [`trainer`]: one optimiser step, from token ids to changed adapters.
 //! * [`checkpoint`]: the state of a run in a file.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
+//! * [`ranks`]: the processes that share a training.
 //! * [`features`]: the states of a model as a model of one layer.
 //! * [`evaluation`], [`metrics`] and [`prediction`]: how good a model is, and what
 //!   it says of rows.
@@ -25,6 +26,7 @@ pub mod method;
 pub mod metrics;
 pub mod optimizer;
 pub mod prediction;
+pub mod ranks;
 pub mod run;
 pub mod schedule;
 pub mod trainer;

@@ -6,6 +6,7 @@ pub mod fetch;
 mod loss;
 mod options;
 mod output;
+mod ranks;
 mod source;
 
 use std::process::ExitCode;
@@ -13,8 +14,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, compare, eval, features, fetch as fetching, generate, inspect, landscape, merge,
-    methods, predict, sharpness, shell, train,
+    bench, compare, estimate, eval, features, fetch as fetching, generate, inspect, landscape,
+    merge, methods, predict, sharpness, shell, train,
 };
 
 #[derive(Parser)]
@@ -42,6 +43,8 @@ enum Command {
     Methods(methods::Methods),
     /// Compare methods on a model and data by a rule fixed beforehand; writes a report.
     Compare(Box<compare::Compare>),
+    /// Say how long a run will take, and how much memory, before it starts.
+    Estimate(Box<estimate::Estimate>),
     /// Score a model on a file with answers.
     Eval(eval::Eval),
     /// Write labels and probabilities, numbers or texts for a file of texts.
@@ -71,12 +74,14 @@ enum Command {
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     ggpo_tensor::memory::keep_freed_memory();
-    match execute(Arguments::parse().command) {
+    let outcome = execute(Arguments::parse().command);
+    if let Err(error) = &outcome {
+        eprintln!("error: {error:#}");
+    }
+    ranks::leave(outcome.is_err());
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
@@ -86,6 +91,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Train(train) => train.execute(),
         Command::Methods(methods) => methods.execute(),
         Command::Compare(compare) => compare.execute(),
+        Command::Estimate(estimate) => estimate.execute(),
         Command::Eval(eval) => eval.execute(),
         Command::Predict(predict) => predict.execute(),
         Command::Generate(generate) => generate.execute(),

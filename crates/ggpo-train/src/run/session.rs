@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use ggpo_files::write_atomically;
 use ggpo_lora::NoiseStatistics;
@@ -19,6 +20,7 @@ use super::{Keep, LABELS, RESULT, RunResult, claim_folder};
 use crate::evaluation::evaluate;
 use crate::method::Trainable;
 use crate::metrics::Scores;
+use crate::ranks::{Ranks, any};
 use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerState};
 use crate::{Error, Result, checkpoint};
 
@@ -63,8 +65,10 @@ pub(super) struct Session<'a> {
     trainer: Trainer<f32>,
     best: Option<Best>,
     history: History,
-    records: Records,
+    /// Of the first rank.
+    records: Option<Records>,
     keep: Keep,
+    ranks: Arc<dyn Ranks>,
 }
 
 impl<'a> Session<'a> {
@@ -75,9 +79,11 @@ impl<'a> Session<'a> {
         corpora: &Corpora,
         folder: &'a Path,
         keep: Keep,
+        ranks: Arc<dyn Ranks>,
     ) -> Result<Self> {
         let task = Task::open(config, corpora)?;
         let mut trainer = new_trainer(config, &task)?;
+        trainer.share_with(Arc::clone(&ranks));
         let saved = read_checkpoint(config, folder)?;
         let (mut best, mut history, mut metrics_bytes) = (None, History::default(), 0);
         if let Some(saved) = saved {
@@ -85,10 +91,19 @@ impl<'a> Session<'a> {
             (best, history) = (saved.best, saved.history);
             metrics_bytes = saved.metrics_bytes;
         }
-        claim_folder(config, folder)?;
-        write_labels(folder, &task)?;
+        // The folder changes when all ranks have read what is in it.
+        any(&*ranks, false);
+        let records = if ranks.is_first() {
+            claim_folder(config, folder)?;
+            write_labels(folder, &task)?;
+            let events = keep == Keep::Weights;
+            Some(Records::open(folder, metrics_bytes, events)?)
+        } else {
+            None
+        };
         Ok(Session {
-            records: Records::open(folder, metrics_bytes, keep == Keep::Weights)?,
+            records,
+            ranks,
             config,
             folder,
             task,
@@ -126,7 +141,9 @@ impl<'a> Session<'a> {
                 },
             };
             self.history.losses.push(report.loss);
-            self.records.write_step(&report)?;
+            if let Some(records) = &mut self.records {
+                records.write_step(&report)?;
+            }
             on_step(&report);
             let done = step + 1;
             if done.is_multiple_of(self.config.evaluate_every) || done == total {
@@ -143,7 +160,9 @@ impl<'a> Session<'a> {
     fn look(&mut self) -> Result<()> {
         let step = self.trainer.steps_done();
         let scores = self.scores(&self.task.validation);
-        self.records.write_evaluation(step, &scores)?;
+        if let Some(records) = &mut self.records {
+            records.write_evaluation(step, &scores)?;
+        }
         if step > 0 {
             self.look_at_noise(step);
         }
@@ -181,6 +200,7 @@ impl<'a> Session<'a> {
             trainer.parameters(),
             trainer.adapters(),
             batches,
+            &*self.ranks,
         )
     }
 
@@ -190,12 +210,15 @@ impl<'a> Session<'a> {
     }
 
     fn save_checkpoint(&mut self) -> Result<()> {
+        let Some(records) = &mut self.records else {
+            return Ok(());
+        };
         let saved = Checkpoint {
             config: self.config.to_toml(),
             trainer: self.trainer.state(),
             best: self.best.clone(),
             history: self.history.clone(),
-            metrics_bytes: self.records.sync()?,
+            metrics_bytes: records.sync()?,
         };
         checkpoint::write(&self.folder.join(CHECKPOINT), CHECKPOINT_KIND, &saved)
     }
@@ -232,11 +255,14 @@ impl<'a> Session<'a> {
             trained_parameters: snapshot.values().map(StoredTensor::len).sum(),
             model_bytes: self.trainer.parameters().bytes(),
         };
+        let Some(mut records) = self.records.take() else {
+            return Ok(result);
+        };
         match self.keep {
             Keep::Weights => self.save_weights()?,
             Keep::Records => remove_if_there(&self.folder.join(CHECKPOINT))?,
         }
-        self.records.sync()?;
+        records.sync()?;
         let path = self.folder.join(RESULT);
         let text = serde_json::to_string(&result).expect("a result has a JSON form");
         write_atomically(&path, text.as_bytes()).map_err(|source| Error::io(path, source))?;
@@ -407,6 +433,22 @@ impl<'a> Stepper<'a> {
             batches: Vec::new().into_iter(),
             epoch: 0,
         })
+    }
+
+    /// The splits of the run.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// The trainer of the run.
+    pub fn trainer(&mut self) -> &mut Trainer<f32> {
+        &mut self.trainer
+    }
+
+    /// The micro-batches of every step of the run, made one epoch at a time.
+    pub fn course(&self) -> impl Iterator<Item = Vec<Batch>> {
+        let epochs = (0..).flat_map(|epoch| self.task.epoch(self.config, epoch));
+        epochs.take(self.config.training.steps as usize)
     }
 
     /// Everything that is trained, as it stands, by name.

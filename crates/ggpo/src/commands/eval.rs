@@ -15,6 +15,7 @@ use ggpo_train::data::{Dataset, TaskConfig};
 use ggpo_train::evaluation::evaluate;
 use ggpo_train::metrics::exact_match::same_answer;
 use ggpo_train::prediction::{Written, write_answers};
+use ggpo_train::ranks::Alone;
 use serde_json::{Map, json};
 
 use crate::options::FormOptions;
@@ -77,7 +78,8 @@ impl Eval {
             model.labels.len(),
         );
         let batches: Vec<Batch> = batches.into_iter().map(|(_, batch)| batch).collect();
-        let scores = evaluate(&model.model, &model.parameters, &model.adapters, &batches);
+        let (parameters, adapters) = (&model.parameters, &model.adapters);
+        let scores = evaluate(&model.model, parameters, adapters, &batches, &Alone);
         if self.json {
             let mut fields = Map::from_iter([
                 ("data".to_owned(), json!(self.data)),
