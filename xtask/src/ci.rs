@@ -1,7 +1,7 @@
 //! What continuous integration runs, and what a person runs before handing in.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use ggpo_tensor::simd::{Level, VARIABLE};
@@ -33,6 +33,36 @@ const CLIPPY: [&str; 7] = [
 ];
 const DOC: [&str; 4] = ["doc", "--workspace", "--no-deps", "--locked"];
 
+const CANDLE: [&str; 4] = [
+    "run",
+    "--locked",
+    "--manifest-path",
+    "examples/candle/Cargo.toml",
+];
+const BURN: [&str; 4] = [
+    "run",
+    "--locked",
+    "--manifest-path",
+    "examples/burn/Cargo.toml",
+];
+
+/// Trainings that `mpirun` starts, in the program as the workspace has it.
+const MPI: [&str; 6] = [
+    "test",
+    "--workspace",
+    "--features",
+    "ggpo/mpi",
+    "--test",
+    "mpi",
+];
+
+/// Whether a program can be started.
+fn there_is(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
 /// The checks, in order; the last one gets a folder to write to.
 ///
 /// The tests run as the README says, at the best level of instruction set, and
@@ -50,13 +80,21 @@ fn checks() -> Vec<Check> {
         let arguments = &["test", "--workspace", "--locked", "--tests"];
         check_with(arguments, Some((VARIABLE, level.name())))
     }));
+    match there_is("mpirun") {
+        true => checks.push(check_with(&MPI, None)),
+        false => eprintln!("not run: trainings on several ranks, as there is no mpirun"),
+    }
     checks.push(check_with(&["xtask", "repro", "--quick", "--out"], None));
     checks
 }
 
 /// What needs published models and other people's libraries: they are fetched, the
-/// tests that ask for them run, and adapters are taken to PEFT and back.
-const FULL: [Check; 5] = [
+/// tests that ask for them run, adapters are taken to PEFT and back, and the examples on
+/// other frameworks run.
+const FULL: [Check; 8] = [
+    check_with(&["xtask", "release", "--out", "target/release/files", "--check"], None),
+    check_with(&CANDLE, None),
+    check_with(&BURN, None),
     check_with(&["xtask", "fetch", "minilm"], None),
     check_with(&["xtask", "fetch", "smollm2"], None),
     check_with(&["xtask", "fetch", "qwen2.5-coder"], None),

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod book;
 mod ci;
 mod cost;
 mod fetch;
@@ -103,10 +104,14 @@ enum Task {
     /// Needs MiniLM (`cargo xtask fetch minilm`), and chromium for the picture.
     #[command(after_help = "Example: cargo xtask audit")]
     Audit(audit::Arguments),
+    /// Make the figures of the book in docs/book/src/figures.
+    #[command(after_help = "Example: cargo xtask book")]
+    Book,
     /// Everything that continuous integration checks.
     #[command(after_help = "Examples: cargo xtask ci\n          cargo xtask ci --full")]
     Ci {
-        /// Also what needs published models and Python with peers/requirements.txt.
+        /// Also what needs published models, other frameworks, and Python with
+        /// peers/requirements.txt.
         #[arg(long)]
         full: bool,
     },
@@ -149,6 +154,7 @@ fn execute(task: Task) -> Result<()> {
         Task::BenchSteps { job } => bench::do_steps(&job),
         Task::Cost(arguments) => cost::cost(&arguments),
         Task::Audit(arguments) => audit::document(&arguments),
+        Task::Book => book::book(),
         Task::Ci { full } => ci::check(full),
     }
 }

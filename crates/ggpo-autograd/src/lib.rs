@@ -17,6 +17,11 @@
 //! assert_eq!(gradients.take(&w).unwrap(), tensor(&[1, 2], vec![3.0, 4.0]));
 //! ```
 //!
+//! Chapters of the book:
+//! [a tape in a hundred lines, and ours](../../../docs/book/src/tape.md),
+//! [one step in full](../../../docs/book/src/one-step.md),
+//! [adding an operation](../../../docs/book/src/extending.md).
+//!
 //! # Invariants
 //!
 //! * One operation is one file of [`ops`]: formula, forward, what it saves,

@@ -10,6 +10,12 @@
 //! * [`parity`]: everything against values calculated elsewhere.
 //! * [`bench`](mod@bench): how long training steps take, and how much memory.
 //! * [`pretrain`]: the small base models of the experiments.
+//!
+//! Chapters of the book:
+//! [two things called double descent](../../../docs/book/src/double-descent.md),
+//! [how a claim gets a verdict](../../../docs/book/src/verdicts.md),
+//! [reading an audit](../../../docs/book/src/audit.md),
+//! [adding an experiment](../../../docs/book/src/extending.md).
 
 pub mod audit;
 pub mod bench;

@@ -31,6 +31,18 @@ pub trait AdaptedLayers<T: Scalar> {
     }
 }
 
+/// A list of views is a set of layers: what a model that is not of this project offers at
+/// every step.
+impl<T: Scalar> AdaptedLayers<T> for Vec<LayerView<'_, T>> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn layer(&self, index: usize) -> LayerView<'_, T> {
+        self[index].reborrow()
+    }
+}
+
 /// One adapted layer, `W' = W + s B A + U V`, and the gradients of the last step.
 ///
 /// What acts in the layer is W', or W' with magnitudes m in place of its row norms.
@@ -57,7 +69,7 @@ pub struct LayerView<'a, T> {
     pub grad_merged: Option<ArrayView2<'a, T>>,
 }
 
-impl<'a, T> LayerView<'a, T> {
+impl<'a, T: Scalar> LayerView<'a, T> {
     /// A layer `W + s B A`, nothing else known of it.
     pub fn new(
         weight: WeightView<'a, T>,
@@ -75,6 +87,22 @@ impl<'a, T> LayerView<'a, T> {
             grad_a: None,
             grad_b: None,
             grad_merged: None,
+        }
+    }
+
+    /// The same view for a shorter time, as for
+    /// [`ArrayView2::reborrow`](ndarray::ArrayView2::reborrow).
+    pub fn reborrow(&self) -> LayerView<'_, T> {
+        LayerView {
+            weight: self.weight.reborrow(),
+            a: self.a.reborrow(),
+            b: self.b.reborrow(),
+            scaling: self.scaling,
+            constant: self.constant.map(|[u, v]| [u.reborrow(), v.reborrow()]),
+            magnitude: self.magnitude,
+            grad_a: self.grad_a.map(ArrayView2::reborrow),
+            grad_b: self.grad_b.map(ArrayView2::reborrow),
+            grad_merged: self.grad_merged.map(ArrayView2::reborrow),
         }
     }
 }

@@ -24,41 +24,22 @@
 //! step of a run, so there are gradients of the first:
 //!
 //! ```
-//! use ggpo_lora::{AdaptedLayers, Ggpo, GgpoConfig, LayerView, Perturbation};
-//! use ndarray::{Array2, array};
+//! use ggpo_lora::{Ggpo, GgpoConfig, LayerView, Perturbation};
+//! use ndarray::{Axis, array};
 //!
-//! struct OneLayer {
-//!     weight: Array2<f64>,
-//!     a: Array2<f64>,
-//!     b: Array2<f64>,
-//!     grad_a: Array2<f64>,
-//!     grad_b: Array2<f64>,
-//! }
-//!
-//! impl AdaptedLayers<f64> for OneLayer {
-//!     fn count(&self) -> usize {
-//!         1
-//!     }
-//!     fn layer(&self, _index: usize) -> LayerView<'_, f64> {
-//!         let weight = self.weight.view().into();
-//!         LayerView {
-//!             grad_a: Some(self.grad_a.view()),
-//!             grad_b: Some(self.grad_b.view()),
-//!             ..LayerView::new(weight, self.a.view(), self.b.view(), 2.0)
-//!         }
-//!     }
-//! }
-//!
-//! let model = OneLayer {
-//!     weight: array![[1.0, 2.0, 2.0], [0.0, 3.0, 4.0]],
-//!     a: array![[1.0, 0.0, 0.0]],
-//!     b: array![[0.0], [0.0]],
-//!     grad_a: array![[0.0, 0.0, 0.0]],
-//!     grad_b: array![[0.5], [0.0]],
-//! };
+//! let weight = array![[1.0, 2.0, 2.0], [0.0, 3.0, 4.0]];
+//! let (a, b) = (array![[1.0, 0.0, 0.0]], array![[0.0], [0.0]]);
+//! let (grad_a, grad_b) = (array![[0.0, 0.0, 0.0]], array![[0.5], [0.0]]);
+//! // What the perturbation sees of a model: a list of views, or a type of your own that
+//! // is `AdaptedLayers`.
+//! let layers = vec![LayerView {
+//!     grad_a: Some(grad_a.view()),
+//!     grad_b: Some(grad_b.view()),
+//!     ..LayerView::new(weight.view().into(), a.view(), b.view(), 2.0)
+//! }];
 //! let config = GgpoConfig { sigma: 0.03, beta: 16.0, ..GgpoConfig::default() };
 //! let mut ggpo = Ggpo::new(config, 42, 100)?;
-//! ggpo.begin_step(1, &model);
+//! ggpo.begin_step(1, &layers);
 //!
 //! // B = 0, so W' = W: its rows have the norms 3 and 5. By equation 7,
 //! // G = 2 dB A has the rows (1, 0, 0) and 0. Hence v_i = sigma^2 / 3 times
@@ -73,14 +54,21 @@
 //! // Forward and backward add the same noise to the weight, in whatever pieces
 //! // they walk through it, and leave the weight itself alone.
 //! let noise = ggpo.noise(0, 0).expect("sigma is not 0");
-//! let mut forward = model.weight.clone();
+//! let mut forward = weight.clone();
 //! noise.add_rows(0, forward.view_mut());
-//! let mut backward = model.weight.row(1).to_owned().insert_axis(ndarray::Axis(0));
+//! let mut backward = weight.row(1).to_owned().insert_axis(Axis(0));
 //! noise.add_rows(1, backward.view_mut());
 //! assert_eq!(forward.row(1), backward.row(0));
-//! assert_ne!(forward, model.weight);
+//! assert_ne!(forward, weight);
 //! # Ok::<(), ggpo_lora::LoraError>(())
 //! ```
+//!
+//! Chapters of the book: [LoRA](../../../docs/book/src/lora.md),
+//! [the equations, and where each comes from](../../../docs/book/src/equations.md),
+//! [row norms without forming a matrix](../../../docs/book/src/row-norms.md),
+//! [what the method does and does not](../../../docs/book/src/laws.md),
+//! [other implementations and their errors](../../../docs/book/src/errors.md),
+//! [use in a model of your own](../../../docs/book/src/extending.md).
 #![forbid(unsafe_code)]
 
 pub mod adapter;
@@ -95,6 +83,9 @@ pub mod perturbation;
 pub mod product_decay;
 mod state;
 mod targets;
+
+/// The version whose arrays stand in the interface of this crate.
+pub use ndarray;
 
 pub use adapter::lora::Lora;
 pub use adapter::{

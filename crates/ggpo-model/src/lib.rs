@@ -21,6 +21,9 @@
 //! Code that is generic over the number is compiled wherever it is used, so the
 //! passes of a model are compiled once, here, for the numbers that implement
 //! [`Number`].
+//!
+//! Chapters of the book:
+//! [one step in full](../../../docs/book/src/one-step.md).
 
 pub mod assembled;
 pub mod base;

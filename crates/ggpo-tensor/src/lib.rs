@@ -17,6 +17,8 @@
 //!   so that any piece of a random matrix can be made again at any time.
 //! * [`probe`] measures what the processor can do at most.
 //!
+//! Chapters of the book: [noise that is stored nowhere](../../../docs/book/src/noise.md).
+//!
 //! # Invariants
 //!
 //! Work is split into pieces whose size depends on the shapes alone and every

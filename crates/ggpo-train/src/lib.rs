@@ -12,6 +12,10 @@
 //! * [`features`]: the states of a model as a model of one layer.
 //! * [`evaluation`], [`metrics`] and [`prediction`]: how good a model is, and what
 //!   it says of rows.
+//!
+//! Chapters of the book:
+//! [one step in full](../../../docs/book/src/one-step.md),
+//! [what the method does and does not](../../../docs/book/src/laws.md).
 
 pub mod checkpoint;
 pub mod data;

@@ -4,6 +4,7 @@
 //! takes longer than most tests.
 
 mod audit;
+mod book;
 #[path = "../../../ggpo-train/tests/it/common.rs"]
 mod common;
 mod compare;
