@@ -59,7 +59,10 @@ const MPI: [&str; 6] = [
 /// Whether a program can be started.
 fn there_is(program: &str) -> bool {
     let mut command = Command::new(program);
-    command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
@@ -92,7 +95,16 @@ fn checks() -> Vec<Check> {
 /// tests that ask for them run, adapters are taken to PEFT and back, and the examples on
 /// other frameworks run.
 const FULL: [Check; 8] = [
-    check_with(&["xtask", "release", "--out", "target/release/files", "--check"], None),
+    check_with(
+        &[
+            "xtask",
+            "release",
+            "--out",
+            "target/release/files",
+            "--check",
+        ],
+        None,
+    ),
     check_with(&CANDLE, None),
     check_with(&BURN, None),
     check_with(&["xtask", "fetch", "minilm"], None),

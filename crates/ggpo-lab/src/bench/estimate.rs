@@ -94,15 +94,15 @@ pub fn estimate(config: &RunConfig) -> Result<RunEstimate> {
         .collect();
     // The largest first, so that memory is there for the others.
     for step in batches.iter().rev() {
-        stepper.trainer().step(step)?;
+        stepper.trainer_mut().step(step)?;
     }
-    stepper.trainer().start_timing();
+    stepper.trainer_mut().start_timing();
     let mut curve = Vec::new();
     for step in &batches {
         let mut times = Vec::new();
         for _ in 0..REPEATS {
             let begun = Instant::now();
-            stepper.trainer().step(step)?;
+            stepper.trainer_mut().step(step)?;
             times.push(begun.elapsed().as_secs_f64());
         }
         curve.push((size(step), median(times)));

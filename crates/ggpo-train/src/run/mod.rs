@@ -13,6 +13,7 @@ mod events;
 mod inputs;
 mod records;
 mod session;
+mod stepper;
 mod task;
 mod trained;
 
@@ -28,7 +29,8 @@ use serde::{Deserialize, Serialize};
 
 pub use config::{ClassLoss, HeadConfig, HeadFit, RunConfig, ScoredRows, TaskConfig, TaskKind};
 pub use description::{DEFAULT_EPOCHS, Description};
-pub use session::{CHECKPOINT, CheckpointSummary, Stepper, summarize_checkpoint};
+pub use session::{CHECKPOINT, CheckpointSummary, summarize_checkpoint};
+pub use stepper::Stepper;
 pub use task::{Corpora, Task, check_segments, check_task};
 pub use trained::assemble;
 
