@@ -50,6 +50,7 @@ fn checks() -> Vec<Check> {
         let arguments = &["test", "--workspace", "--locked", "--tests"];
         check_with(arguments, Some((VARIABLE, level.name())))
     }));
+    checks.push(check_with(&["xtask", "torture", "--minutes", "1"], None));
     checks.push(check_with(&["xtask", "repro", "--quick", "--out"], None));
     checks
 }

@@ -4,10 +4,12 @@ mod bench;
 mod ci;
 mod cost;
 mod fetch;
+mod fuzz;
 mod parity;
 mod peft_check;
 mod python;
 mod repro;
+mod torture;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -92,6 +94,12 @@ enum Task {
         #[arg(long)]
         full: bool,
     },
+    /// Run the fuzz targets, and note how often in fuzz/README.md.
+    #[command(after_help = "Example: cargo xtask fuzz --minutes 60")]
+    Fuzz(fuzz::Arguments),
+    /// Kill, hinder and confuse runs, and see that nothing is lost.
+    #[command(after_help = "Example: cargo xtask torture --minutes 10")]
+    Torture(torture::Arguments),
     /// Do the steps of a job as the standard input asks.
     #[command(hide = true)]
     BenchSteps {
@@ -128,6 +136,8 @@ fn execute(task: Task) -> Result<()> {
         Task::Bench(arguments) => bench::bench(&arguments),
         Task::BenchSteps { job } => bench::do_steps(&job),
         Task::Cost(arguments) => cost::cost(&arguments),
+        Task::Fuzz(arguments) => fuzz::fuzz(&arguments),
+        Task::Torture(arguments) => torture::torture(&arguments),
         Task::Ci { full } => ci::check(full),
     }
 }
