@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use ggpo_tensor::random::{Purpose, Stream};
 
 use preload::Faults;
-use subject::{End, Subject};
+use subject::Subject;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
