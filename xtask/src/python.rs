@@ -16,15 +16,19 @@ pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(SCRIPTS).join(name)
 }
 
+/// The interpreter that `PYTHON` names, or python3.
+pub(crate) fn interpreter() -> PathBuf {
+    let variable = std::env::var_os("PYTHON").map(PathBuf::from);
+    variable.unwrap_or_else(|| PathBuf::from("python3"))
+}
+
 impl Python {
     /// The interpreter that is named, or `PYTHON` names, or python3.
     ///
     /// # Errors
     /// If it cannot import PEFT; the sentence says what to install.
     pub(crate) fn find(named: Option<&Path>) -> Result<Self> {
-        let variable = || std::env::var_os("PYTHON").map(PathBuf::from);
-        let python = named.map(Path::to_path_buf).or_else(variable);
-        let python = python.unwrap_or_else(|| PathBuf::from("python3"));
+        let python = named.map_or_else(interpreter, Path::to_path_buf);
         let imports = Command::new(&python)
             .args(["-c", "import torch, transformers, peft"])
             .stdout(Stdio::null())

@@ -38,6 +38,9 @@ pub(crate) struct Repro {
     /// Runs side by side [default: one for each processor]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
+    /// Folder of another part, whose records count as done; it may not be there yet
+    #[arg(long, value_name = "DIR")]
+    with: Vec<PathBuf>,
     /// Do the I-th of N parts of the runs, which are about the same amount of work
     #[arg(long, value_name = "I/N", value_parser = shard)]
     shard: Option<(usize, usize)>,
@@ -62,6 +65,7 @@ pub(crate) fn repro(arguments: &Repro) -> Result<()> {
         experiments: &experiments,
         level: chosen.level(),
         out: &out,
+        known: &arguments.with,
         jobs: Jobs {
             side_by_side: arguments.jobs.map_or(all.side_by_side, usize::from),
             shard: arguments.shard.unwrap_or(all.shard),
@@ -84,6 +88,7 @@ pub(crate) fn report(arguments: &Report) -> Result<()> {
         experiments: &experiments,
         level: chosen.level(),
         out: &out,
+        known: &[],
         jobs: Jobs::all(),
         title: TITLE,
     };

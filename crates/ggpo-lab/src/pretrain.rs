@@ -15,6 +15,7 @@ use ggpo_train::data::bucket::epoch_batches;
 use ggpo_train::data::{collate_masked, text};
 use ggpo_train::evaluation::evaluate;
 use ggpo_train::method::{AdapterKind, MethodConfig, Trainable};
+use ggpo_train::ranks::Alone;
 use ggpo_train::trainer::{Trainer, TrainerConfig, TrainerState};
 use ggpo_train::{Error, Result, checkpoint, interrupt};
 use serde::Deserialize;
@@ -188,7 +189,13 @@ pub fn pretrain(config: &PretrainConfig, which: Which, work: &Path) -> Result<f6
     }
     train(&mut trainer, &corpus, settings, name, &saved)?;
     let validation = corpus.validation();
-    let scores = evaluate(&model, trainer.parameters(), &Adapters::new(), &validation);
+    let scores = evaluate(
+        &model,
+        trainer.parameters(),
+        &Adapters::new(),
+        &validation,
+        &Alone,
+    );
 
     let folder = config.models.join(name);
     ggpo_files::create_folder(&folder).map_err(|source| Error::io(&folder, source))?;
@@ -222,7 +229,7 @@ fn train(
         let batch = corpus.batch(&order[(step % per_epoch) as usize], step);
         if interrupt::requested().is_some() {
             checkpoint::write(saved, CHECKPOINT_KIND, &trainer.state())?;
-            interrupt::refuse_to_go_on(step, saved)?;
+            return Err(interrupt::stopped(step, saved));
         }
         let report = trainer.step(&[batch])?;
         bar.set_position(u64::from(step) + 1);

@@ -5,10 +5,13 @@ use ggpo_model::logits::largest;
 use ggpo_model::{Adapters, Head, Model, Number, Parameters};
 use ggpo_tensor::softmax::log_sum_exp;
 use ggpo_tensor::view2;
+use serde::{Deserialize, Serialize};
 
 use crate::metrics::{Scores, class_scores, regression_scores};
+use crate::ranks::{Ranks, share};
 
-/// Scores over all targets of `batches`; targets that are `None` do not count.
+/// Scores over all targets of `batches`; targets that are `None` do not count. The
+/// batches are shared by all `ranks`, each of which gets the scores.
 ///
 /// # Panics
 /// If there is no target at all.
@@ -17,17 +20,49 @@ pub fn evaluate<T: Number>(
     parameters: &Parameters<T>,
     adapters: &Adapters<T>,
     batches: &[Batch],
+    ranks: &dyn Ranks,
 ) -> Scores {
-    let mut total_loss = 0.0;
-    let mut count = 0;
-    let (mut predicted, mut actual) = (Vec::new(), Vec::new());
-    let (mut numbers, mut values) = (Vec::new(), Vec::new());
-    for batch in batches {
-        count += batch.target_count();
+    let scored = share::<Scored, Scored>(ranks, batches.len(), |index| {
+        Scored::of(model, parameters, adapters, &batches[index])
+    });
+    let count: usize = batches.iter().map(Batch::target_count).sum();
+    assert!(count > 0, "an evaluation needs at least one target");
+    let all = scored.into_iter().fold(Scored::default(), Scored::then);
+    Scores {
+        loss: all.losses.iter().sum::<f64>() / count as f64,
+        classes: match model.head {
+            Head::Classes(classes) => Some(class_scores(&all.predicted, &all.actual, classes)),
+            Head::Tokens | Head::Value => None,
+        },
+        regression: (model.head == Head::Value)
+            .then(|| regression_scores(&all.numbers, &all.values)),
+    }
+}
+
+/// What a model said of a batch, beside what is right.
+#[derive(Default, Serialize, Deserialize)]
+struct Scored {
+    /// Loss of every row, or in a language model of the whole batch, summed over targets.
+    losses: Vec<f64>,
+    predicted: Vec<usize>,
+    actual: Vec<usize>,
+    numbers: Vec<f64>,
+    values: Vec<f64>,
+}
+
+impl Scored {
+    fn of<T: Number>(
+        model: &Model,
+        parameters: &Parameters<T>,
+        adapters: &Adapters<T>,
+        batch: &Batch,
+    ) -> Self {
+        let mut scored = Scored::default();
         if model.head == Head::Tokens {
             let targets = batch.target_count() as f64;
-            total_loss += model.evaluate_loss(parameters, adapters, batch) * targets;
-            continue;
+            let mean = model.evaluate_loss(parameters, adapters, batch);
+            scored.losses.push(mean * targets);
+            return scored;
         }
         let logits = model.evaluate(parameters, adapters, batch);
         let rows = view2(&logits);
@@ -36,35 +71,41 @@ pub fn evaluate<T: Number>(
         {
             for (row, values) in rows.rows().into_iter().zip(batch.values.chunks(classes)) {
                 let pairs = row.iter().zip(values);
-                total_loss += pairs.map(|(x, y)| (x.value() - y).powi(2)).sum::<f64>();
+                let squares = pairs.map(|(x, y)| (x.value() - y).powi(2));
+                scored.losses.push(squares.sum());
             }
             for (row, target) in rows.rows().into_iter().zip(&batch.targets) {
-                predicted.push(largest(row.to_slice().expect("standard layout")));
-                actual.push(target.expect("values come with classes"));
+                let row = row.to_slice().expect("standard layout");
+                scored.predicted.push(largest(row));
+                scored
+                    .actual
+                    .push(target.expect("values come with classes"));
             }
-            continue;
+            return scored;
         }
         for (row, &value) in rows.rows().into_iter().zip(&batch.values) {
             let number = row[0].value();
-            total_loss += (number - value).powi(2);
-            numbers.push(number);
-            values.push(value);
+            scored.losses.push((number - value).powi(2));
+            scored.numbers.push(number);
+            scored.values.push(value);
         }
         for (row, target) in rows.rows().into_iter().zip(&batch.targets) {
             let Some(target) = *target else { continue };
             let row = row.to_slice().expect("standard layout");
-            total_loss += (log_sum_exp(row) - row[target]).value();
-            predicted.push(largest(row));
-            actual.push(target);
+            scored.losses.push((log_sum_exp(row) - row[target]).value());
+            scored.predicted.push(largest(row));
+            scored.actual.push(target);
         }
+        scored
     }
-    assert!(count > 0, "an evaluation needs at least one target");
-    Scores {
-        loss: total_loss / count as f64,
-        classes: match model.head {
-            Head::Classes(classes) => Some(class_scores(&predicted, &actual, classes)),
-            Head::Tokens | Head::Value => None,
-        },
-        regression: (model.head == Head::Value).then(|| regression_scores(&numbers, &values)),
+
+    /// With what was said of another batch behind.
+    fn then(mut self, other: Self) -> Self {
+        self.losses.extend(other.losses);
+        self.predicted.extend(other.predicted);
+        self.actual.extend(other.actual);
+        self.numbers.extend(other.numbers);
+        self.values.extend(other.values);
+        self
     }
 }

@@ -8,6 +8,7 @@
 //! * [`checkpoint`]: the state of a run in a file.
 //! * [`run`]: one training run, described by a TOML file, in a folder.
 //! * [`interrupt`]: a signal that ends a run between two steps.
+//! * [`ranks`]: the processes that share a training.
 //! * [`features`]: the states of a model as a model of one layer.
 //! * [`evaluation`], [`metrics`] and [`prediction`]: how good a model is, and what
 //!   it says of rows.
@@ -23,6 +24,7 @@ pub mod method;
 pub mod metrics;
 pub mod optimizer;
 pub mod prediction;
+pub mod ranks;
 pub mod run;
 pub mod schedule;
 pub mod trainer;

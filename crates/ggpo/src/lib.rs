@@ -6,6 +6,7 @@ pub mod fetch;
 mod loss;
 mod options;
 pub mod output;
+mod ranks;
 pub mod signals;
 mod source;
 
@@ -14,8 +15,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, compare, eval, features, fetch as fetching, generate, inspect, landscape, merge,
-    methods, predict, sharpness, shell, train,
+    bench, compare, estimate, eval, features, fetch as fetching, generate, inspect, landscape,
+    merge, methods, predict, sharpness, shell, train,
 };
 
 #[derive(Parser)]
@@ -43,6 +44,8 @@ enum Command {
     Methods(methods::Methods),
     /// Compare methods on a model and data by a rule fixed beforehand; writes a report.
     Compare(Box<compare::Compare>),
+    /// Say how long a run will take, and how much memory, before it starts.
+    Estimate(Box<estimate::Estimate>),
     /// Score a model on a file with answers.
     Eval(eval::Eval),
     /// Write labels and probabilities, numbers or texts for a file of texts.
@@ -74,7 +77,13 @@ pub fn main() -> ExitCode {
     ggpo_tensor::memory::keep_freed_memory();
     signals::survive_limits();
     match parse::<Arguments>() {
-        Ok(arguments) => output::conclude(execute(arguments.command)),
+        Ok(arguments) => {
+            let outcome = execute(arguments.command);
+            let failed = outcome.is_err();
+            let code = output::conclude(outcome);
+            ranks::leave(failed);
+            code
+        }
         Err(code) => code,
     }
 }
@@ -114,6 +123,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Train(train) => train.execute(),
         Command::Methods(methods) => methods.execute(),
         Command::Compare(compare) => compare.execute(),
+        Command::Estimate(estimate) => estimate.execute(),
         Command::Eval(eval) => eval.execute(),
         Command::Predict(predict) => predict.execute(),
         Command::Generate(generate) => generate.execute(),

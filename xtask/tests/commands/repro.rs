@@ -70,26 +70,30 @@ fn repro_gives_the_same_results_for_any_number_of_threads_and_in_parts() {
     assert_eq!(read(&place.path("one"), "runs.jsonl"), before);
 
     // In two parts, each twice, since tuning comes before what it chooses for.
-    for part in ["1/2", "2/2"] {
-        reproduce(
-            &place,
-            &format!("part-{}", &part[..1]),
-            &["--shard", part],
-            "2",
-        );
+    let merge = || {
+        let output = place.run(&["report", "part-1", "part-2", "--quick", "--out", "merged"]);
+        assert!(output.status.success(), "{}", errors(&output));
+    };
+    for round in 0..2 {
+        for (part, out) in [("1/2", "part-1"), ("2/2", "part-2")] {
+            let others = ["--with", "part-1", "--with", "part-2"];
+            reproduce(
+                &place,
+                out,
+                &[&["--shard", part], &others[..]].concat(),
+                "2",
+            );
+        }
+        if round == 0 {
+            merge();
+            assert!(read(&place.path("merged"), "report.md").contains("Not complete"));
+        }
     }
-    let merge = ["report", "part-1", "part-2", "--quick", "--out", "merged"];
-    let output = place.run(&merge);
-    assert!(output.status.success(), "{}", errors(&output));
-    assert!(read(&place.path("merged"), "report.md").contains("Not complete"));
-    std::fs::copy(
-        place.path("one/runs.jsonl"),
-        place.path("part-1/runs.jsonl"),
-    )
-    .unwrap();
-    let output = place.run(&merge);
-    assert!(output.status.success(), "{}", errors(&output));
+    merge();
     assert_eq!(results(&place.path("merged")), expected);
+    // Nothing was done twice.
+    let records = |out: &str| read(&place.path(out), "runs.jsonl").lines().count();
+    assert_eq!(records("part-1") + records("part-2"), records("one"));
 }
 
 #[test]

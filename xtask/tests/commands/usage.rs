@@ -109,7 +109,7 @@ fn what_is_not_installed_is_one_sentence_that_says_what_to_do() {
     assert!(!place.path("models").exists());
 }
 
-/// Who wants a trainer gets no program and no plotting library with it.
+/// Who wants a trainer gets no program and no pages with it.
 #[test]
 fn the_floors_below_the_program_know_no_command_line() {
     for package in ["ggpo-lora", "ggpo-model", "ggpo-train"] {
@@ -120,7 +120,7 @@ fn the_floors_below_the_program_know_no_command_line() {
             .unwrap();
         let text = String::from_utf8_lossy(&tree.stdout);
         assert!(text.starts_with(package), "{tree:?}");
-        for foreign in ["clap", "plotters", "zip", "hf-hub", "ureq"] {
+        for foreign in ["clap", "ggpo-report", "zip", "hf-hub", "ureq"] {
             let there = text
                 .lines()
                 .any(|line| line.split(' ').next() == Some(foreign));

@@ -19,6 +19,7 @@
 
 pub mod contender;
 pub mod cost;
+pub mod estimate;
 pub mod flops;
 pub mod goals;
 pub mod level;

@@ -135,7 +135,7 @@ impl Job {
 
 /// Peak resident memory of this process in MiB, where the operating system
 /// tells: Linux, in `/proc/self/status`.
-fn peak_memory_mib() -> Option<f64> {
+pub(super) fn peak_memory_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;

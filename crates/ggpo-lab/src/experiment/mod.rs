@@ -56,6 +56,8 @@ pub struct Order<'a> {
     pub level: &'a str,
     /// The folder for records and report.
     pub out: &'a Path,
+    /// Folders of others, whose records count as done.
+    pub known: &'a [PathBuf],
     /// How many runs go side by side, and which part of them.
     pub jobs: Jobs,
     /// Title of the report.
@@ -70,6 +72,9 @@ pub struct Order<'a> {
 pub fn reproduce(order: &Order<'_>, start: StartProcess<'_>) -> Result<Vec<Finding>> {
     let begun = Instant::now();
     let mut records = Records::open(order.out)?;
+    for folder in order.known {
+        records.merge(Records::read(folder)?)?;
+    }
     let chosen = chosen(order)?;
     let calibrations = calibrated(&chosen, order.level);
     let mut costs = None;
@@ -100,7 +105,7 @@ pub fn report_of(order: &Order<'_>, folders: &[PathBuf]) -> Result<Vec<Finding>>
     let begun = Instant::now();
     let mut records = Records::default();
     for folder in folders {
-        records.merge(Records::open(folder)?)?;
+        records.merge(Records::read(folder)?)?;
     }
     let chosen = chosen(order)?;
     let calibrations = calibrated(&chosen, order.level);

@@ -152,17 +152,21 @@ impl Experiment {
         runs
     }
 
-    /// The runs that choose a learning rate for a method on a task.
+    /// The runs that choose a learning rate for a method on a task, by the validation
+    /// split after the last step; the test split is not read.
     pub(super) fn tuning(
         &self,
         grid: &Grid,
         task: &TaskEntry,
         method: &MethodEntry,
     ) -> Vec<PlannedRun> {
+        let mut blind = task.clone();
+        blind.data.test = None;
+        blind.evaluations = 1;
         let rates = grid.learning_rates.iter();
         rates
             .flat_map(|&rate| grid.tuning_seeds().map(move |seed| (rate, seed)))
-            .map(|at| self.planned(grid, task, method, None, None, None, at))
+            .map(|at| self.planned(grid, &blind, method, None, None, None, at))
             .collect()
     }
 }

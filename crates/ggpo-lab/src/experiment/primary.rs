@@ -129,7 +129,10 @@ impl Primary {
                 let sharpness = record.sharpness.as_ref();
                 sharpness.map_or(f64::NAN, |it| it.merged.rise.ln())
             }
-            _ => self.of_scores(&record.test),
+            _ => record
+                .test
+                .as_ref()
+                .map_or(f64::NAN, |it| self.of_scores(it)),
         }
     }
 

@@ -36,14 +36,14 @@ pub struct Record {
     pub seconds: f64,
     /// Step at which the loss was no longer a number, if that happened.
     pub diverged_at: Option<u32>,
-    /// Test scores after the last step.
-    pub test: Scores,
+    /// Test scores after the last step; none of a run that chooses a learning rate.
+    pub test: Option<Scores>,
     /// Validation scores after the last step.
     pub validation: Scores,
     /// Training scores after the last step, with the labels as trained on.
     pub train: Scores,
     /// Steps after which the validation scores were best, and the test scores there.
-    pub best: (u32, Scores),
+    pub best: (u32, Option<Scores>),
     /// The highest bump of the smoothed training loss.
     pub bump: Bump,
     /// Training loss, averaged over as many pieces of equal length.
@@ -113,9 +113,6 @@ const PIECES: usize = 100;
 
 impl Record {
     /// The record of a finished run.
-    ///
-    /// # Panics
-    /// If the run had no test split: experiments without one are refused.
     pub(super) fn new(
         planned: &PlannedRun,
         result: RunResult,
@@ -151,8 +148,8 @@ impl Record {
             gradient_share: mean_of(share),
             row_std: mean_of(row_std),
             trained: result.trained_parameters,
-            best: (result.best_step, result.test.expect("a test split")),
-            test: result.last_test.expect("a test split"),
+            best: (result.best_step, result.test),
+            test: result.last_test,
             sharpness,
         }
     }
@@ -166,19 +163,41 @@ pub struct Records {
 }
 
 impl Records {
-    /// Reads the records in `folder`, if there are any. A last line that was cut off is
-    /// left out, and the next record takes its place.
+    /// Reads the records in `folder`, if there are any, to add more. A last line that was
+    /// cut off is taken away, and the next record takes its place.
     ///
     /// # Errors
     /// If the file cannot be read, or another line is no record.
     pub fn open(folder: &Path) -> Result<Self> {
+        let (records, whole, length) = Self::read_whole_lines(folder)?;
+        if whole < length {
+            let file = OpenOptions::new().write(true).open(&records.path);
+            file.and_then(|file| file.set_len(whole as u64))
+                .map_err(|source| Error::io(&records.path, source))?;
+        }
+        Ok(records)
+    }
+
+    /// Reads the records in `folder`, if there are any. A last line that was cut off, or
+    /// is being written by another process, is left out.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn read(folder: &Path) -> Result<Self> {
+        Ok(Self::read_whole_lines(folder)?.0)
+    }
+
+    /// The records, the bytes of their lines, and those of the file.
+    fn read_whole_lines(folder: &Path) -> Result<(Self, usize, usize)> {
         let path = folder.join(RUNS);
         let mut records = Records {
             path,
             by_key: BTreeMap::new(),
         };
         let text = match ggpo_files::read_text(&records.path, ggpo_files::read::ANY) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(records),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok((records, 0, 0));
+            }
             text => text.map_err(|source| Error::io(&records.path, source))?,
         };
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
@@ -193,12 +212,7 @@ impl Records {
                 })?;
             records.by_key.insert(record.key.clone(), record);
         }
-        if whole < text.len() {
-            let file = OpenOptions::new().write(true).open(&records.path);
-            file.and_then(|file| file.set_len(whole as u64))
-                .map_err(|source| Error::io(&records.path, source))?;
-        }
-        Ok(records)
+        Ok((records, whole, text.len()))
     }
 
     /// Adds the records of another folder.

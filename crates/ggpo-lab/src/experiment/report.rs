@@ -5,6 +5,7 @@ use std::path::Path;
 use ggpo_files::write_atomically;
 use ggpo_report::format::{ABSENT, duration, p_value, plural, signed};
 use ggpo_report::{Block, Page, Section, Text, Tone, VerdictLine};
+use ggpo_train::metrics::Scores;
 use ggpo_train::{Error, Result};
 
 use super::description::Precondition;
@@ -205,15 +206,13 @@ impl Study<'_> {
                 let Some(record) = outcome.records.get(&run) else {
                     continue;
                 };
-                let accuracy = |scores: &ggpo_train::metrics::Scores| {
-                    scores
-                        .classes
-                        .as_ref()
-                        .map(|it| it.accuracy.to_string())
-                        .unwrap_or_default()
-                };
                 let optional =
                     |value: Option<f64>| value.map(|it| it.to_string()).unwrap_or_default();
+                let loss = |scores: Option<&Scores>| optional(scores.map(|it| it.loss));
+                let accuracy = |scores: Option<&Scores>| {
+                    let classes = scores.and_then(|it| it.classes.as_ref());
+                    optional(classes.map(|it| it.accuracy))
+                };
                 let sharpness = record.sharpness.as_ref();
                 let row = [
                     outcome.experiment.id.clone(),
@@ -229,13 +228,13 @@ impl Study<'_> {
                         .diverged_at
                         .map(|it| it.to_string())
                         .unwrap_or_default(),
-                    record.test.loss.to_string(),
-                    accuracy(&record.test),
-                    record.best.1.loss.to_string(),
-                    accuracy(&record.best.1),
+                    loss(record.test.as_ref()),
+                    accuracy(record.test.as_ref()),
+                    loss(record.best.1.as_ref()),
+                    accuracy(record.best.1.as_ref()),
                     record.validation.loss.to_string(),
                     record.train.loss.to_string(),
-                    accuracy(&record.train),
+                    accuracy(Some(&record.train)),
                     record.bump.height.to_string(),
                     record.bump.length.to_string(),
                     optional(record.gradient_share),

@@ -1,7 +1,7 @@
 //! The loss along random directions, in one dimension and in two.
 
 use ggpo_model::batch::Batch;
-use ggpo_model::{Adapters, Model, Number, Parameters};
+use ggpo_model::{Adapters, Model, Parameters};
 use ggpo_tensor::Scalar;
 use ggpo_tensor::parallel::in_pool;
 use serde::{Deserialize, Serialize};

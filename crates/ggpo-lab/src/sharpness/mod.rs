@@ -54,7 +54,7 @@ pub use calibration::{CalibrationCheck, calibrate};
 pub use error::{Result, SharpnessError};
 pub use estimate::Estimate;
 pub use factors::Factors;
-pub use figure::figure;
+pub use figure::figures;
 pub use lanczos::{Density, DensityConfig, DensityPoint, density};
 pub use landscape::{Curve, Landscape, LandscapeConfig, Surface, landscape, landscape_of};
 pub use merged::MergedWeights;

@@ -121,6 +121,7 @@ fn findings(
         experiments: &experiments,
         level: "default",
         out: place.path(),
+        known: &[],
         jobs: Jobs::all(),
         title: "Made up",
     };

@@ -18,6 +18,7 @@ mod trained;
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
 use ggpo_files::lock::LOCK;
 use ggpo_files::read::{ANY, TOML};
@@ -32,6 +33,7 @@ pub use task::{Corpora, Task, check_segments, check_task};
 pub use trained::assemble;
 
 use crate::metrics::Scores;
+use crate::ranks::{Alone, Ranks};
 use crate::trainer::{GradientAudit, StepReport};
 use crate::{Error, Result};
 use session::Session;
@@ -118,13 +120,38 @@ pub fn run_on(
     keep: Keep,
     on_step: &mut dyn FnMut(&StepReport),
 ) -> Result<RunResult> {
+    run_shared(config, corpora, folder, keep, Arc::new(Alone), on_step)
+}
+
+/// [`run_on`] by several ranks, each of which calls it with the same arguments but for
+/// `ranks`. The first writes the folder, which all must be able to read. The bits are
+/// those of a process alone, also where a run goes on with another number of ranks.
+///
+/// # Errors
+/// As [`run`], and if a step has fewer micro-batches than there are ranks.
+pub fn run_shared(
+    config: &RunConfig,
+    corpora: &Corpora,
+    folder: &Path,
+    keep: Keep,
+    ranks: Arc<dyn Ranks>,
+    on_step: &mut dyn FnMut(&StepReport),
+) -> Result<RunResult> {
     config.validate()?;
+    if ranks.count() > config.micro_batches {
+        let expected = format!("at least {}, one for every rank", ranks.count());
+        return Err(Error::config(
+            "micro_batches",
+            expected,
+            config.micro_batches,
+        ));
+    }
     if state(config, folder)? == FolderState::Finished
         && let Some(result) = read_result(folder)?
     {
         return Ok(result);
     }
-    let mut session = Session::open(config, corpora, folder, keep)?;
+    let mut session = Session::open(config, corpora, folder, keep, ranks)?;
     let diverged = session.train(on_step)?;
     let result = session.finish(diverged)?;
     Ok(result)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use ggpo_files::{FolderLock, create_folder, remove_left_over, write_atomically};
 use ggpo_lora::NoiseStatistics;
@@ -20,6 +21,7 @@ use super::{Keep, LABELS, RESULT, RunResult, claim_folder, state};
 use crate::evaluation::evaluate;
 use crate::method::Trainable;
 use crate::metrics::Scores;
+use crate::ranks::{Ranks, any};
 use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerState};
 use crate::{Error, Result, checkpoint, interrupt};
 
@@ -66,10 +68,12 @@ pub(super) struct Session<'a> {
     trainer: Trainer<f32>,
     best: Option<Best>,
     history: History,
-    records: Records,
+    /// Of the first rank.
+    records: Option<Records>,
     keep: Keep,
-    /// Keeps others out of the folder.
-    _lock: FolderLock,
+    ranks: Arc<dyn Ranks>,
+    /// Keeps others out of the folder, held by the first rank.
+    _lock: Option<FolderLock>,
 }
 
 impl<'a> Session<'a> {
@@ -80,24 +84,28 @@ impl<'a> Session<'a> {
         corpora: &Corpora,
         folder: &'a Path,
         keep: Keep,
+        ranks: Arc<dyn Ranks>,
     ) -> Result<Self> {
         // Whoever works in the folder already is found before the inputs are read.
-        let lock = match folder.is_dir() {
+        let lock = match ranks.is_first() && folder.is_dir() {
             true => Some(lock(folder)?),
             false => None,
         };
         let task = Task::open(config, corpora)?;
         let mut trainer = new_trainer(config, &task)?;
+        trainer.share_with(Arc::clone(&ranks));
         let lock = match lock {
-            Some(lock) => lock,
-            None => {
+            None if ranks.is_first() => {
                 create_folder(folder).map_err(|source| Error::io(folder, source))?;
-                self::lock(folder)?
+                Some(self::lock(folder)?)
             }
+            lock => lock,
         };
-        // Another process may have begun, and even ended, meanwhile.
-        state(config, folder)?;
-        remove_left_over(folder);
+        if ranks.is_first() {
+            // Another process may have begun, and even ended, meanwhile.
+            state(config, folder)?;
+            remove_left_over(folder);
+        }
         let saved = read_checkpoint(config, &task, folder)?;
         let (mut best, mut history, mut metrics_bytes) = (None, History::default(), 0);
         if let Some(saved) = saved {
@@ -105,10 +113,19 @@ impl<'a> Session<'a> {
             (best, history) = (saved.best, saved.history);
             metrics_bytes = saved.metrics_bytes;
         }
-        claim_folder(config, folder)?;
-        write_labels(folder, &task)?;
+        // The folder changes when all ranks have read what is in it.
+        any(&*ranks, false);
+        let records = if ranks.is_first() {
+            claim_folder(config, folder)?;
+            write_labels(folder, &task)?;
+            let events = keep == Keep::Weights;
+            Some(Records::open(folder, metrics_bytes, events)?)
+        } else {
+            None
+        };
         Ok(Session {
-            records: Records::open(folder, metrics_bytes, keep == Keep::Weights)?,
+            records,
+            ranks,
             config,
             folder,
             task,
@@ -135,9 +152,11 @@ impl<'a> Session<'a> {
         let mut batches = Vec::new();
         while self.trainer.steps_done() < total {
             let step = self.trainer.steps_done();
-            if interrupt::requested().is_some() {
+            if any(&*self.ranks, interrupt::requested().is_some()) {
                 self.save_checkpoint()?;
-                interrupt::refuse_to_go_on(step, self.folder)?;
+                // Nobody leaves before the first rank has written it.
+                any(&*self.ranks, false);
+                return Err(interrupt::stopped(step, self.folder));
             }
             if step / per_epoch != epoch {
                 epoch = step / per_epoch;
@@ -151,7 +170,9 @@ impl<'a> Session<'a> {
                 },
             };
             self.history.losses.push(report.loss);
-            self.records.write_step(&report)?;
+            if let Some(records) = &mut self.records {
+                records.write_step(&report)?;
+            }
             on_step(&report);
             let done = step + 1;
             if done.is_multiple_of(self.config.evaluate_every) || done == total {
@@ -168,7 +189,9 @@ impl<'a> Session<'a> {
     fn look(&mut self) -> Result<()> {
         let step = self.trainer.steps_done();
         let scores = self.scores(&self.task.validation);
-        self.records.write_evaluation(step, &scores)?;
+        if let Some(records) = &mut self.records {
+            records.write_evaluation(step, &scores)?;
+        }
         if step > 0 {
             self.look_at_noise(step);
         }
@@ -206,6 +229,7 @@ impl<'a> Session<'a> {
             trainer.parameters(),
             trainer.adapters(),
             batches,
+            &*self.ranks,
         )
     }
 
@@ -215,13 +239,16 @@ impl<'a> Session<'a> {
     }
 
     fn save_checkpoint(&mut self) -> Result<()> {
+        let Some(records) = &mut self.records else {
+            return Ok(());
+        };
         let saved = Checkpoint {
             config: self.config.to_toml(),
             inputs: self.task.inputs().to_vec(),
             trainer: self.trainer.state(),
             best: self.best.clone(),
             history: self.history.clone(),
-            metrics_bytes: self.records.sync()?,
+            metrics_bytes: records.sync()?,
         };
         checkpoint::write(&self.folder.join(CHECKPOINT), CHECKPOINT_KIND, &saved)
     }
@@ -258,6 +285,9 @@ impl<'a> Session<'a> {
             trained_parameters: snapshot.values().map(StoredTensor::len).sum(),
             model_bytes: self.trainer.parameters().bytes(),
         };
+        let Some(mut records) = self.records.take() else {
+            return Ok(result);
+        };
         match self.keep {
             Keep::Weights => self.save_weights()?,
             Keep::Records => {
@@ -266,7 +296,7 @@ impl<'a> Session<'a> {
                 remove_if_there(&checkpoint::previous(&path))?;
             }
         }
-        self.records.sync()?;
+        records.sync()?;
         let path = self.folder.join(RESULT);
         let text = serde_json::to_string(&result).expect("a result has a JSON form");
         write_atomically(&path, text.as_bytes()).map_err(|source| Error::io(path, source))?;
@@ -467,6 +497,22 @@ impl<'a> Stepper<'a> {
             batches: Vec::new().into_iter(),
             epoch: 0,
         })
+    }
+
+    /// The splits of the run.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// The trainer of the run.
+    pub fn trainer(&mut self) -> &mut Trainer<f32> {
+        &mut self.trainer
+    }
+
+    /// The micro-batches of every step of the run, made one epoch at a time.
+    pub fn course(&self) -> impl Iterator<Item = Vec<Batch>> {
+        let epochs = (0..).flat_map(|epoch| self.task.epoch(self.config, epoch));
+        epochs.take(self.config.training.steps as usize)
     }
 
     /// Everything that is trained, as it stands, by name.

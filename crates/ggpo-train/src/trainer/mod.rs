@@ -9,6 +9,7 @@
 mod apply;
 mod audit;
 mod layers;
+mod pass;
 mod real;
 mod state;
 
@@ -29,12 +30,15 @@ use ndarray::Array2;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use pass::{Pass, StoredPass};
+
 pub use layers::{GradientAudit, LayerGradients, Layers};
 pub use real::Real;
 pub use state::{StoredTensor, TrainerState};
 
 use crate::method::Trainable;
 use crate::optimizer::{AdamW, AdamWConfig};
+use crate::ranks::{Alone, Ranks, share};
 use crate::schedule::Schedule;
 use crate::{Error, Result};
 
@@ -107,6 +111,8 @@ pub struct Trainer<T: Scalar> {
     step: u32,
     /// Where the time of the steps goes, if that was asked for.
     stopwatch: Option<Stopwatch>,
+    /// Who shares the micro-batches.
+    ranks: Arc<dyn Ranks>,
 }
 
 /// What the passes of a step over all micro-batches gave.
@@ -159,7 +165,14 @@ impl<T: Real> Trainer<T> {
             seed,
             step: 0,
             stopwatch: None,
+            ranks: Arc::new(Alone),
         })
+    }
+
+    /// Shares the micro-batches of every step with other ranks, whose trainers are at
+    /// the same step with the same settings. The bits are those of a trainer alone.
+    pub fn share_with(&mut self, ranks: Arc<dyn Ranks>) {
+        self.ranks = ranks;
     }
 
     /// Notes from here on where the time of the steps goes.
@@ -391,16 +404,25 @@ impl<T: Real> Trainer<T> {
         let acting = acting_weights(&self.trainable.parameters, &adapters);
         let mut loss = 0.0;
         let mut gradients: Option<PassGradients<T>> = None;
-        for (index, batch) in micro_batches.iter().enumerate() {
-            let share = batch.target_count() as f64 / total as f64;
-            let (part, found) = self.pass(&adapters, &acting, batch, index as u32, share);
-            loss += share * part;
-            if self.reads().micro_batches {
-                self.observe(&found, share);
-            }
-            match &mut gradients {
-                None => gradients = Some(found),
-                Some(sum) => sum.add(found),
+        let ranks = Arc::clone(&self.ranks);
+        let share_of = |batch: &Batch| batch.target_count() as f64 / total as f64;
+        // One round has a micro-batch for every rank.
+        for (round, batches) in micro_batches.chunks(ranks.count()).enumerate() {
+            let first = round * ranks.count();
+            let passes = share::<Pass<T>, StoredPass<T>>(&*ranks, batches.len(), |index| {
+                let batch = &batches[index];
+                let number = (first + index) as u32;
+                self.pass(&adapters, &acting, batch, number, share_of(batch))
+            });
+            for (batch, pass) in batches.iter().zip(passes) {
+                loss += share_of(batch) * pass.loss;
+                if self.reads().micro_batches {
+                    self.observe(&pass.gradients, share_of(batch));
+                }
+                match &mut gradients {
+                    None => gradients = Some(pass.gradients),
+                    Some(sum) => sum.add(pass.gradients),
+                }
             }
         }
         let gradients = gradients.expect("a step has a batch");
@@ -430,7 +452,7 @@ impl<T: Real> Trainer<T> {
         batch: &Batch,
         micro_batch: u32,
         share: f64,
-    ) -> (f64, PassGradients<T>) {
+    ) -> Pass<T> {
         let mut trained = self.trainable.trained.clone();
         if self.reads().exact {
             let modules = adapters.keys();
@@ -443,10 +465,10 @@ impl<T: Real> Trainer<T> {
             tape.start_timing(stopwatch);
         }
         let loss = self.trainable.model.loss(&graph, batch);
-        let found = graph.gradients(&loss, T::from_f64(share));
-        let value = loss.item().value();
+        let gradients = graph.gradients(&loss, T::from_f64(share));
+        let loss = loss.item().value();
         self.stopwatch = tape.stop_timing();
-        (value, found)
+        Pass { loss, gradients }
     }
 
     /// Shows the perturbation the gradients of one micro-batch.

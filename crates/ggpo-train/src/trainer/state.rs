@@ -69,10 +69,6 @@ impl<T: Scalar> StoredGradients<T> {
 
 impl<T: Scalar> From<StoredGradients<T>> for LayerGradients<T> {
     fn from(stored: StoredGradients<T>) -> Self {
-        let tensors = |stored: BTreeMap<String, StoredTensor<T>>| {
-            let stored = stored.into_iter();
-            stored.map(|(name, it)| (name, it.into_tensor())).collect()
-        };
         let acting = stored.acting.into_iter();
         LayerGradients {
             acting: acting
@@ -82,8 +78,8 @@ impl<T: Scalar> From<StoredGradients<T>> for LayerGradients<T> {
                     (name, ActingGradients { a, b, magnitude })
                 })
                 .collect(),
-            merged: tensors(stored.merged),
-            factors: tensors(stored.factors),
+            merged: restored(stored.merged),
+            factors: restored(stored.factors),
         }
     }
 }
@@ -144,6 +140,15 @@ impl<T: Scalar> StoredTensor<T> {
     }
 }
 
+/// The tensors of copies.
+pub(super) fn restored<T: Scalar>(
+    stored: BTreeMap<String, StoredTensor<T>>,
+) -> BTreeMap<String, Tensor<T>> {
+    let stored = stored.into_iter();
+    stored.map(|(name, it)| (name, it.into_tensor())).collect()
+}
+
+/// Copies of tensors.
 pub(super) fn store<'a, T: Scalar>(
     tensors: impl Iterator<Item = (&'a String, &'a Tensor<T>)>,
 ) -> BTreeMap<String, StoredTensor<T>> {

@@ -8,5 +8,6 @@ mod data;
 mod features;
 mod gguf;
 mod optimizer;
+mod ranks;
 mod runs;
 mod tasks;

@@ -111,6 +111,7 @@ impl Compare {
             experiments: &experiments,
             level: ONLY_LEVEL,
             out: &self.out,
+            known: &[],
             jobs: Jobs {
                 side_by_side: self.jobs.map_or(all.side_by_side, usize::from),
                 ..all

@@ -15,6 +15,7 @@ use ggpo_train::data::{Dataset, TaskConfig};
 use ggpo_train::evaluation::evaluate;
 use ggpo_train::metrics::exact_match::same_answer;
 use ggpo_train::prediction::{Written, write_answers};
+use ggpo_train::ranks::Alone;
 use serde_json::{Map, json};
 
 use crate::options::FormOptions;
@@ -81,7 +82,8 @@ impl Eval {
             model.labels.len(),
         );
         let batches: Vec<Batch> = batches.into_iter().map(|(_, batch)| batch).collect();
-        let scores = evaluate(&model.model, &model.parameters, &model.adapters, &batches);
+        let (parameters, adapters) = (&model.parameters, &model.adapters);
+        let scores = evaluate(&model.model, parameters, adapters, &batches, &Alone);
         if !scores.loss.is_finite() {
             let problem = format!("expected a finite loss, found {}", scores.loss);
             return Err(Error::file(&self.data, problem).into());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use ggpo_files::write_folder_atomically;
-use ggpo_lab::sharpness::{LandscapeConfig, Space, figure, landscape};
+use ggpo_lab::sharpness::{LandscapeConfig, Space, figures, landscape};
 use ggpo_train::Error;
 use serde_json::json;
 
@@ -23,7 +23,8 @@ Examples:
 pub(crate) struct LandscapeCommand {
     #[command(flatten)]
     loss: LossOptions,
-    /// Folder to write: landscape.json, curves.csv, surface.csv and landscape.svg
+    /// Folder to write: landscape.json, curves.csv, surface.csv, curves.svg
+    /// and surface.svg
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The space: that of the merged weights of all adapted layers, which needs dense
@@ -72,12 +73,17 @@ impl LandscapeCommand {
         let found = landscape(&model.model, parameters, adapters, &batches, &config)?;
         let text = serde_json::to_string_pretty(&found)?;
         let (curves, surface) = (found.curves_csv(), found.surface_csv());
-        let drawn = figure(&found);
+        let drawn = figures(&found);
+        let drawn: Vec<_> = drawn
+            .iter()
+            .map(|it| (it.file_name(), it.to_svg()))
+            .collect();
         let mut files = vec![
             ("landscape.json", text.as_bytes()),
             ("curves.csv", curves.as_bytes()),
-            ("landscape.svg", drawn.as_bytes()),
         ];
+        let drawn = drawn.iter();
+        files.extend(drawn.map(|(name, svg)| (name.as_str(), svg.as_bytes())));
         files.extend(
             surface
                 .as_ref()

@@ -1,20 +1,24 @@
 //! `ggpo train`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ggpo_lab::progress;
 use ggpo_train::Error;
+use ggpo_train::ranks::Ranks;
 use ggpo_train::run::{
     Corpora, DESCRIPTION, Description, FolderState, Keep, RunConfig, RunResult, Task, read_result,
-    run_on, state,
+    run_shared, state,
 };
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::options::RunOptions;
 use crate::output::print_json;
+use crate::ranks::ranks;
 use crate::signals;
 use crate::{note, say};
 
@@ -47,6 +51,7 @@ impl Train {
     pub(crate) fn execute(&self) -> Result<()> {
         signals::stop_runs();
         let corpora = Corpora::default();
+        let ranks = ranks()?;
         let config = self.describe()?.complete(&corpora)?;
         match (state(&config, &self.out)?, self.resume) {
             (FolderState::New, true) => bail!(
@@ -57,13 +62,16 @@ impl Train {
                 "{}: expected a new folder, found this run unfinished; --resume continues it",
                 self.out.display()
             ),
-            (FolderState::Finished, _) if !self.json => {
+            (FolderState::Finished, _) if !self.json && ranks.is_first() => {
                 say!("{}: this run is finished", self.out.display());
             }
             _ => {}
         }
-        let result = self.run(&config, &corpora)?;
-        self.report(&config, &result)
+        let result = self.run(&config, &corpora, &ranks)?;
+        match ranks.is_first() {
+            true => self.report(&config, &result),
+            false => Ok(()),
+        }
     }
 
     /// The file, or with `--resume` alone the folder's own description, with
@@ -79,16 +87,27 @@ impl Train {
         Ok(description)
     }
 
-    fn run(&self, config: &RunConfig, corpora: &Corpora) -> Result<RunResult> {
+    fn run(
+        &self,
+        config: &RunConfig,
+        corpora: &Corpora,
+        ranks: &Arc<dyn Ranks>,
+    ) -> Result<RunResult> {
         if let Some(result) = read_result(&self.out)? {
             return Ok(result);
         }
-        for (split, notes) in Task::open(config, corpora)?.notes() {
-            note!("{split}: {notes}");
-        }
-        let bar = progress::bar(config.training.steps.into(), "training", "steps");
+        let bar = match ranks.is_first() {
+            true => {
+                for (split, notes) in Task::open(config, corpora)?.notes() {
+                    note!("{split}: {notes}");
+                }
+                progress::bar(config.training.steps.into(), "training", "steps")
+            }
+            false => ProgressBar::hidden(),
+        };
         let (begin, mut tokens) = (Instant::now(), 0);
-        let result = run_on(config, corpora, &self.out, Keep::Weights, &mut |report| {
+        let (out, ranks) = (&self.out, Arc::clone(ranks));
+        let result = run_shared(config, corpora, out, Keep::Weights, ranks, &mut |report| {
             tokens += report.tokens;
             let rate = tokens as f64 / begin.elapsed().as_secs_f64();
             bar.set_position(u64::from(report.step) + 1);

@@ -90,8 +90,10 @@ fn a_landscape_is_written_as_numbers_and_a_figure() {
     );
     let surface = String::from_utf8(read(&world.path("drawn/surface.csv"))).unwrap();
     assert_eq!(surface.lines().count(), 10);
-    let drawn = String::from_utf8(read(&world.path("drawn/landscape.svg"))).unwrap();
-    assert!(drawn.starts_with("<svg") && drawn.contains("merged weights"));
+    for figure in ["drawn/curves.svg", "drawn/surface.svg"] {
+        let drawn = String::from_utf8(read(&world.path(figure))).unwrap();
+        assert!(drawn.starts_with("<svg") && drawn.contains("merged weights"));
+    }
 
     let line = format!("{start} --surface 0 --space factors --out flat --json");
     let found = json(&succeeds(&world, &words(&line)));

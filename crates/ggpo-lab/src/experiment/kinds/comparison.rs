@@ -207,7 +207,8 @@ pub(super) fn table(outcome: &Outcome<'_>, task: &TaskEntry, judged: &[Judged<'_
         };
         let best: Vec<f64> = runs
             .iter()
-            .map(|run| primary.of_scores(&run.record.best.1))
+            .filter_map(|run| run.record.best.1.as_ref())
+            .map(|scores| primary.of_scores(scores))
             .collect();
         let best = mean(&best).filter(|best| best.is_finite());
         let number = |value: Option<f64>, decimals: usize| match value {

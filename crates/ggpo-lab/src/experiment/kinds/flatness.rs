@@ -74,8 +74,9 @@ fn pairs(outcome: &Outcome<'_>, task: &TaskEntry, measure: Measure) -> Vec<Serie
         .map(|method| {
             let runs = outcome.runs_at(task, method, outcome.experiment.at);
             let point = |run: &super::super::outcome::Run<'_>| {
-                let sharpness = measure(run.record.sharpness.as_ref()?);
-                Some((sharpness, run.record.test.loss - run.record.train.loss))
+                let record = run.record;
+                let sharpness = measure(record.sharpness.as_ref()?);
+                Some((sharpness, record.test.as_ref()?.loss - record.train.loss))
             };
             Series {
                 label: method.title.clone(),

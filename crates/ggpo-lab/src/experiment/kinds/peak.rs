@@ -191,9 +191,9 @@ fn ranks(outcome: &Outcome<'_>, task: &TaskEntry) -> Table {
                 };
                 let runs = outcome.runs_at(task, method, at);
                 let scores = |train: bool| {
-                    runs.iter().map(move |run| match train {
-                        true => &run.record.train,
-                        false => &run.record.test,
+                    runs.iter().filter_map(move |run| match train {
+                        true => Some(&run.record.train),
+                        false => run.record.test.as_ref(),
                     })
                 };
                 let loss = |train| mean(&scores(train).map(|it| it.loss).collect::<Vec<_>>());
