@@ -83,6 +83,7 @@ fn checks() -> Vec<Check> {
         let arguments = &["test", "--workspace", "--locked", "--tests"];
         check_with(arguments, Some((VARIABLE, level.name())))
     }));
+    checks.push(check_with(&["xtask", "torture", "--minutes", "1"], None));
     match there_is("mpirun") {
         true => checks.push(check_with(&MPI, None)),
         false => eprintln!("not run: trainings on several ranks, as there is no mpirun"),

@@ -6,12 +6,14 @@ mod book;
 mod ci;
 mod cost;
 mod fetch;
+mod fuzz;
 mod parity;
 mod peft_check;
 mod python;
 mod release;
 mod repro;
 mod scale;
+mod torture;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -115,6 +117,12 @@ enum Task {
         #[arg(long)]
         full: bool,
     },
+    /// Run the fuzz targets, and note how often in fuzz/README.md.
+    #[command(after_help = "Example: cargo xtask fuzz --minutes 60")]
+    Fuzz(fuzz::Arguments),
+    /// Kill, hinder and confuse runs, and see that nothing is lost.
+    #[command(after_help = "Example: cargo xtask torture --minutes 10")]
+    Torture(torture::Arguments),
     /// Do the steps of a job as the standard input asks.
     #[command(hide = true)]
     BenchSteps {
@@ -155,6 +163,8 @@ fn execute(task: Task) -> Result<()> {
         Task::Cost(arguments) => cost::cost(&arguments),
         Task::Audit(arguments) => audit::document(&arguments),
         Task::Book => book::book(),
+        Task::Fuzz(arguments) => fuzz::fuzz(&arguments),
+        Task::Torture(arguments) => torture::torture(&arguments),
         Task::Ci { full } => ci::check(full),
     }
 }

@@ -24,6 +24,12 @@ impl FolderLock {
     pub fn take(folder: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            // Neither a link to elsewhere nor a pipe is a lock of this folder.
+            options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        }
         let file = options.open(folder.join(LOCK))?;
         match file.try_lock() {
             Ok(()) => Ok(FolderLock { _file: Some(file) }),

@@ -210,7 +210,7 @@ pub fn remove_left_over(folder: &Path) {
         let Ok(kind) = entry.file_type() else {
             continue;
         };
-        if !entry.file_name().to_str().is_some_and(is_ours) || kind.is_symlink() {
+        if !entry.file_name().to_str().is_some_and(is_ours) || !(kind.is_file() || kind.is_dir()) {
             continue;
         }
         let path = entry.path();

@@ -21,7 +21,7 @@ struct Operand {
 impl Operand {
     fn new((rows, columns): (usize, usize), how: u8) -> Self {
         let transposed = how & 1 == 1;
-        let step = [1, 2, -1, -2][usize::from(how >> 1) & 3];
+        let step = [1_isize, 2, -1, -2][usize::from(how >> 1) & 3];
         let offset = usize::from(how >> 3) & 3;
         let (m, n) = if transposed {
             (columns, rows)

@@ -84,7 +84,8 @@ impl World {
         world
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    /// Where a file of that name is, or would be.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 

@@ -229,7 +229,7 @@ fn train(
         let batch = corpus.batch(&order[(step % per_epoch) as usize], step);
         if interrupt::requested().is_some() {
             checkpoint::write(saved, CHECKPOINT_KIND, &trainer.state())?;
-            interrupt::refuse_to_go_on(step, saved)?;
+            return Err(interrupt::stopped(step, saved));
         }
         let report = trainer.step(&[batch])?;
         bar.set_position(u64::from(step) + 1);

@@ -44,8 +44,8 @@ impl Assembled {
         let head = head_of(&adapter).map_err(|problem| Error::file(&path, problem))?;
         let (mut assembled, mut missing) = Self::without_adapter(base, head)?;
         missing.retain(|name| !adapter.saved_modules.contains_key(name));
-        refuse_missing(&path, &missing)?;
         assembled.put_on(&path, adapter)?;
+        refuse_missing(&path, &missing)?;
         assembled.check(base)?;
         Ok(assembled)
     }

@@ -19,7 +19,7 @@ pub enum Error {
         what: String,
     },
     /// The run was asked to stop, and can go on.
-    #[error("{}: stopped after step {steps}, its checkpoint is written; --resume goes on", folder.display())]
+    #[error("{}: stopped after {steps} steps; its checkpoint is written, and the same run goes on from it", folder.display())]
     Interrupted {
         /// The signal that asked for it.
         signal: u8,

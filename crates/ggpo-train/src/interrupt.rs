@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::{Error, Result};
+use crate::Error;
 
 /// Where a handler puts the number of the signal that asks for an end; 0 is none.
 pub fn request() -> Arc<AtomicUsize> {
@@ -23,19 +23,14 @@ pub fn requested() -> Option<u8> {
     }
 }
 
-/// Ends what was asked to stop, after `steps` steps, with its checkpoint written in
-/// `folder`.
-///
-/// # Errors
-/// [`Error::Interrupted`], if it was.
-pub fn refuse_to_go_on(steps: u32, folder: &Path) -> Result<()> {
-    match requested() {
-        None => Ok(()),
-        Some(signal) => Err(Error::Interrupted {
-            signal,
-            steps,
-            folder: folder.to_owned(),
-        }),
+/// The end of what was asked to stop, or of what works with it, after `steps` steps, with
+/// its checkpoint written in `folder`.
+pub fn stopped(steps: u32, folder: &Path) -> Error {
+    const SIGTERM: u8 = 15;
+    Error::Interrupted {
+        signal: requested().unwrap_or(SIGTERM),
+        steps,
+        folder: folder.to_owned(),
     }
 }
 

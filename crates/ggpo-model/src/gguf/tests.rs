@@ -76,6 +76,45 @@ fn arrays_may_be_in_arrays_but_not_without_end() {
     assert_eq!(read(100_000), Err(expected.to_owned()));
 }
 
+/// In memory an element takes 32 bytes, whatever it takes in the file.
+#[test]
+fn arrays_are_no_longer_than_the_file_and_memory_allow() {
+    let array = |kind: u32, count: u64, bytes: usize| {
+        let mut array = 9_u32.to_le_bytes().to_vec();
+        array.extend(kind.to_le_bytes());
+        array.extend(count.to_le_bytes());
+        array.resize(array.len() + bytes, 1);
+        Value::read(&mut Reader::new(&array), "key")
+    };
+    assert!(array(0, 1 << 20, 1 << 20).is_ok());
+    for (kind, count, bytes) in [
+        (0, (1 << 20) + 1, 1 << 21),
+        (0, u64::MAX, 100),
+        (4, 26, 100),
+        (8, 13, 100),
+        (9, 9, 100),
+    ] {
+        let error = array(kind, count, bytes).expect_err("too many");
+        assert!(error.contains("key: expected at most"), "{error}");
+    }
+}
+
+/// Tensors that share a place would each take memory of their own.
+#[test]
+fn tensors_have_places_of_their_own() {
+    let name = b"blk.0.ffn_gate.weight";
+    let find = |name: &[u8]| {
+        let mut places = TINY.windows(name.len());
+        // After the name: number of axes, two lengths, type, place.
+        places.position(|bytes| bytes == name).unwrap() + name.len() + 4 + 16 + 4
+    };
+    let (gate, up) = (find(name), find(b"blk.0.ffn_up.weight"));
+    let mut bytes = TINY.to_vec();
+    bytes.copy_within(up..up + 8, gate);
+    let error = read(&bytes).expect_err("shared");
+    assert!(error.contains("expected a place of its own"), "{error}");
+}
+
 #[test]
 fn every_cut_is_an_error_that_says_where() {
     // The last tensor is followed by less than 32 bytes of padding.

@@ -91,6 +91,51 @@ pub(super) fn beginning(text: &str, tokens: usize) -> &str {
     text
 }
 
+/// Bytes of a piece of a long text.
+const PIECE: usize = 1 << 18;
+
+/// A text in pieces that end with a line, where nothing but that line's end is white
+/// space.
+pub(super) fn pieces(text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while rest.len() > PIECE {
+        let ends = rest.as_bytes().windows(3).enumerate().skip(PIECE);
+        let plain = |byte: u8| byte.is_ascii_graphic();
+        let end = ends
+            .map(|(at, window)| (at + 2, window))
+            .find(|(_, window)| window[1] == b'\n' && plain(window[0]) && plain(window[2]));
+        let Some((end, _)) = end else { break };
+        let (piece, after) = rest.split_at(end);
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    pieces
+}
+
+/// Whether words are cut as in GPT-2, which never go on over such an end of a line.
+pub(super) fn cuts_at_lines(tokenizer: &tokenizers::Tokenizer) -> bool {
+    let form = |step: &Map<String, Value>| match text(step, "type") {
+        "ByteLevel" => {
+            ["add_prefix_space", "use_regex"].map(|name| step.get(name).and_then(Value::as_bool))
+                == [Some(false), Some(true)]
+        }
+        "Digits" | "Sequence" => true,
+        _ => false,
+    };
+    let Ok(json) = serde_json::to_value(tokenizer.get_pre_tokenizer()) else {
+        return false;
+    };
+    let mut steps = Vec::new();
+    steps_of(&json, &mut steps);
+    let added = tokenizer.get_added_tokens_decoder();
+    tokenizer.get_normalizer().is_none()
+        && !steps.is_empty()
+        && steps.into_iter().all(form)
+        && added.values().all(|token| !token.content.contains('\n'))
+}
+
 /// Times that a text may grow before its tokens are found, and after.
 const GROWTH: usize = 64;
 /// Most special tokens around texts.

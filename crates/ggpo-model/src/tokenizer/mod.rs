@@ -38,6 +38,8 @@ pub struct Tokenizer {
     vocabulary: usize,
     special: SpecialIds,
     chats: Said,
+    /// Whether the tokens of a text are those of its lines.
+    cut_at_lines: bool,
 }
 
 impl Tokenizer {
@@ -113,6 +115,7 @@ impl Tokenizer {
             vocabulary: largest.map_or(0, |largest| largest + 1),
             frame,
             special: SpecialIds::default(),
+            cut_at_lines: fence::cuts_at_lines(&inner),
             chats: Said::default(),
             open: OnceLock::new(),
             inner,
@@ -184,8 +187,16 @@ impl Tokenizer {
     /// # Errors
     /// If the text has a word of more than 2^18 bytes, or the tokenizer cannot encode it.
     pub fn encode(&self, text: &str) -> Result<Vec<usize>> {
-        let encoding = self.encoding(text)?;
-        Ok(encoding.get_ids().iter().map(|&id| id as usize).collect())
+        let mut ids = Vec::new();
+        let pieces = match self.cut_at_lines {
+            true => fence::pieces(text),
+            false => vec![text],
+        };
+        for piece in pieces {
+            let encoding = self.encoding(piece)?;
+            ids.extend(encoding.get_ids().iter().map(|&id| id as usize));
+        }
+        Ok(ids)
     }
 
     fn encoding(&self, text: &str) -> Result<tokenizers::Encoding> {
@@ -372,6 +383,20 @@ mod tests {
             );
             assert!(error.starts_with(&begin), "{error}");
         }
+    }
+
+    /// A long text is cut, as the library takes a hundred times its size.
+    #[test]
+    fn pieces_have_the_tokens_of_the_whole() {
+        assert!(TRAINED.cut_at_lines);
+        let text =
+            "the whale\nand \n the sea\n\nof  the\nwhite 12\n3!\n?\t\n x\r\ny\n'd".repeat(20_000);
+        assert!(fence::pieces(&text).len() > 1);
+        let whole = Tokenizer {
+            cut_at_lines: false,
+            ..TRAINED.clone()
+        };
+        assert_eq!(encode(&text), whole.encode(&text).expect("encodes"));
     }
 
     proptest! {

@@ -100,8 +100,11 @@ impl<'a> Session<'a> {
             }
             lock => lock,
         };
-        // Another process may have begun, and even ended, meanwhile.
-        state(config, folder)?;
+        if ranks.is_first() {
+            // Another process may have begun, and even ended, meanwhile.
+            state(config, folder)?;
+            remove_left_over(folder);
+        }
         let saved = read_checkpoint(config, &task, folder)?;
         let (mut best, mut history, mut metrics_bytes) = (None, History::default(), 0);
         if let Some(saved) = saved {
@@ -112,7 +115,6 @@ impl<'a> Session<'a> {
         // The folder changes when all ranks have read what is in it.
         largest(&*ranks, 0);
         let records = if ranks.is_first() {
-            remove_left_over(folder);
             claim_folder(config, folder)?;
             write_labels(folder, &task)?;
             let events = keep == Keep::Weights;
@@ -153,6 +155,8 @@ impl<'a> Session<'a> {
             let signal = largest(&*self.ranks, interrupt::requested().unwrap_or(0));
             if signal != 0 {
                 self.save_checkpoint()?;
+                // Nobody leaves before the first rank has written it.
+                largest(&*self.ranks, 0);
                 return Err(Error::Interrupted {
                     signal,
                     steps: step,
