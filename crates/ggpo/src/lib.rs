@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 
 use commands::{
     bench, compare, eval, features, fetch as fetching, generate, inspect, landscape, merge,
-    methods, predict, sharpness, shell, train,
+    methods, predict, preview, sharpness, shell, train,
 };
 
 #[derive(Parser)]
@@ -42,6 +42,8 @@ enum Command {
     Methods(methods::Methods),
     /// Compare methods on a model and data by a rule fixed beforehand; writes a report.
     Compare(Box<compare::Compare>),
+    /// Show rows of a data file as the model reads them: every token, and where loss counts.
+    Preview(preview::Preview),
     /// Score a model on a file with answers.
     Eval(eval::Eval),
     /// Write labels and probabilities, numbers or texts for a file of texts.
@@ -86,6 +88,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Train(train) => train.execute(),
         Command::Methods(methods) => methods.execute(),
         Command::Compare(compare) => compare.execute(),
+        Command::Preview(preview) => preview.execute(),
         Command::Eval(eval) => eval.execute(),
         Command::Predict(predict) => predict.execute(),
         Command::Generate(generate) => generate.execute(),

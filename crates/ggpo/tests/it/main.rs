@@ -3,6 +3,7 @@
 //! One program for all files: every test program is linked on its own, which
 //! takes longer than most tests.
 
+mod chats;
 #[path = "../../../ggpo-train/tests/it/common.rs"]
 mod common;
 mod compare;

@@ -5,13 +5,14 @@ use crate::runner::{json, refused, run, succeeds};
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_tensor::simd::{Level, level};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "train",
     "methods",
     "compare",
     "features",
     "eval",
     "predict",
+    "preview",
     "generate",
     "merge",
     "inspect",
