@@ -184,12 +184,13 @@ impl Assembled {
 }
 
 /// Tokens that end a text in published tokenizers.
-const END_TOKENS: [&str; 6] = [
+const END_TOKENS: [&str; 7] = [
     "</s>",
     "<|endoftext|>",
     "<|im_end|>",
     "<|end_of_text|>",
     "<|eot_id|>",
+    "<end_of_turn>",
     "[EOS]",
 ];
 

@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 
 use commands::{
     audit, bench, compare, estimate, eval, features, fetch as fetching, generate, inspect,
-    landscape, merge, methods, predict, sharpness, shell, train,
+    landscape, merge, methods, predict, preview, sharpness, shell, train,
 };
 
 #[derive(Parser)]
@@ -46,6 +46,8 @@ enum Command {
     Compare(Box<compare::Compare>),
     /// Say how long a run will take, and how much memory, before it starts.
     Estimate(Box<estimate::Estimate>),
+    /// Show rows of a data file as the model reads them: every token, and where loss counts.
+    Preview(preview::Preview),
     /// Score a model on a file with answers.
     Eval(eval::Eval),
     /// Write labels and probabilities, numbers or texts for a file of texts.
@@ -126,6 +128,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Methods(methods) => methods.execute(),
         Command::Compare(compare) => compare.execute(),
         Command::Estimate(estimate) => estimate.execute(),
+        Command::Preview(preview) => preview.execute(),
         Command::Eval(eval) => eval.execute(),
         Command::Predict(predict) => predict.execute(),
         Command::Generate(generate) => generate.execute(),

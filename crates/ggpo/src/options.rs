@@ -249,7 +249,7 @@ impl Chosen {
 pub(crate) struct FormOptions(Said);
 
 /// The settings of a task that say how a file is read.
-const FORM: [&str; 11] = [
+const FORM: [&str; 13] = [
     "task.kind",
     "task.layout",
     "task.format",
@@ -259,6 +259,8 @@ const FORM: [&str; 11] = [
     "task.columns.label",
     "task.labels",
     "task.template",
+    "task.chat_template",
+    "task.train_on",
     "task.max_length",
     "task.skip_bad_rows",
 ];

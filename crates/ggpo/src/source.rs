@@ -8,7 +8,7 @@ use ggpo_lora::{GgpoConfig, PerturbationConfig};
 use ggpo_model::assembled::Assembled;
 use ggpo_model::{Form, Head};
 use ggpo_train::Error;
-use ggpo_train::data::{Dataset, TaskConfig};
+use ggpo_train::data::{Dataset, TaskConfig, holds_chats};
 use ggpo_train::run::{Description, RunConfig, assemble, check_segments, check_task};
 
 use crate::options::FormOptions;
@@ -72,6 +72,11 @@ impl Opened {
         }
     }
 
+    /// The chat template that the run was trained with, if it was not the model's own.
+    pub(crate) fn chat_template(&self) -> Option<&str> {
+        self.run.as_ref()?.task.chat_template.as_deref()
+    }
+
     /// How `data` is read: as the run's files were, or as the model's head asks
     /// for, with the options of the command line before both.
     pub(crate) fn task(&self, form: &FormOptions, data: &Path) -> Result<TaskConfig> {
@@ -80,7 +85,7 @@ impl Opened {
             None => Description::default(),
         };
         if self.run.is_none() {
-            description.set("task.kind", self.kind())?;
+            description.set("task.kind", self.kind(data))?;
             let length = self.assembled.model.positions().min(MAX_LENGTH);
             description.set("task.max_length", length as i64)?;
         }
@@ -91,11 +96,12 @@ impl Opened {
         Ok(task)
     }
 
-    fn kind(&self) -> &'static str {
+    fn kind(&self, data: &Path) -> &'static str {
         match (self.assembled.model.head, self.assembled.model.form()) {
             (Head::Classes(_), _) => "classification",
             (Head::Value, _) => "regression",
             (Head::Tokens, Form::EncoderDecoder) => "text-to-text",
+            (Head::Tokens, _) if holds_chats(data) => "chat",
             (Head::Tokens, _) => "completion",
         }
     }

@@ -45,8 +45,10 @@ pub(super) enum Marked {
     None,
     /// The blocks `generation` of the template.
     Blocks,
-    /// The contents of the assistant's messages.
+    /// The contents of the assistant's messages, as a whole.
     Contents,
+    /// The contents without white space around them, which a template may take away.
+    TrimmedContents,
 }
 
 impl ChatTemplate {
@@ -116,9 +118,13 @@ impl ChatTemplate {
         let messages: Vec<Value> = messages
             .iter()
             .map(|message| {
+                let content = &message.content;
                 let content = match (marked, message.role) {
-                    (Marked::Contents, Role::Assistant) => with_marks(&message.content),
-                    _ => message.content.clone(),
+                    (Marked::Contents, Role::Assistant) => with_marks(content, content),
+                    (Marked::TrimmedContents, Role::Assistant) => {
+                        with_marks(content, content.trim())
+                    }
+                    _ => content.clone(),
                 };
                 context! { role => message.role.name(), content }
             })
@@ -145,12 +151,9 @@ fn generation(state: &State<'_, '_>, options: Kwargs) -> Result<Value, Error> {
     Ok(Value::from_safe_string(format!("{start}{inner}{end}")))
 }
 
-/// A content with marks at its first and last letter, so that white space around it can
-/// still be taken away.
-fn with_marks(content: &str) -> String {
-    let inner = content.trim();
-    let before = &content[..content.len() - content.trim_start().len()];
-    let after = &content[before.len() + inner.len()..];
+/// A content with marks around `inner`, a part of it.
+fn with_marks(content: &str, inner: &str) -> String {
+    let (before, after) = content.split_once(inner).unwrap_or((content, ""));
     let [start, end] = MARKS;
     format!("{before}{start}{inner}{end}{after}")
 }

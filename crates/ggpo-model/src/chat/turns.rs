@@ -77,6 +77,19 @@ impl ChatTemplate {
         })
     }
 
+    /// What the template sets after what the assistant says, without white space around
+    /// it; none if there is nothing, or the template refuses a question and an answer.
+    pub fn end_of_turn(&self) -> Option<String> {
+        let turns = [
+            Message::new(Role::User, "a"),
+            Message::new(Role::Assistant, "b"),
+        ];
+        let text = self.render_marked(&turns, false, Marked::Contents).ok()?;
+        let (_, after) = text.split_once(MARKS[1])?;
+        let end = after.replace(MARKS, "").trim().to_owned();
+        (!end.is_empty()).then_some(end)
+    }
+
     /// The text of a conversation, and the bytes in it that the assistant says.
     fn turns(&self, messages: &[Message]) -> Result<(String, Vec<Range<usize>>), String> {
         if self.marks_turns() {
@@ -92,8 +105,13 @@ impl ChatTemplate {
         {
             return Ok((text, Vec::new()));
         }
-        let (same, [starts, ends]) =
-            taken_out(&self.render_marked(messages, false, Marked::Contents)?);
+        // A template may take white space around a content away; marks would keep it.
+        let marked = |marks| Ok(taken_out(&self.render_marked(messages, false, marks)?));
+        let whole: Result<_, String> = marked(Marked::Contents);
+        let (same, [starts, ends]) = match whole? {
+            whole if whole.0 == text => whole,
+            _ => marked(Marked::TrimmedContents)?,
+        };
         let asked = self.question(messages);
         let mut turns: Vec<Range<usize>> = Vec::new();
         for (turn, &end) in ends.iter().enumerate() {

@@ -37,9 +37,6 @@ pub fn generate_texts<T: Number>(
     config: &TextConfig,
     on_text: &mut dyn FnMut(usize, &str),
 ) -> Result<Vec<String>> {
-    if config.stop_strings.iter().any(String::is_empty) {
-        return Err(Error::config("stop_strings", "texts", "an empty one"));
-    }
     let has_encoder = model.start_token().is_some();
     let end = tokenizer.id("</s>").filter(|_| has_encoder);
     let encode = |prompt: &_| {
@@ -47,6 +44,28 @@ pub fn generate_texts<T: Number>(
         Ok(ids.into_iter().chain(end).collect())
     };
     let prompts: Vec<Vec<usize>> = prompts.iter().map(encode).collect::<Result<_>>()?;
+    continue_ids(
+        model, parameters, adapters, tokenizer, &prompts, config, on_text,
+    )
+}
+
+/// [`generate_texts`] of prompts that are token ids already, as of a conversation.
+///
+/// # Errors
+/// As [`generate_texts`].
+pub fn continue_ids<T: Number>(
+    model: &Model,
+    parameters: &Parameters<T>,
+    adapters: &Adapters<T>,
+    tokenizer: &Tokenizer,
+    prompts: &[Vec<usize>],
+    config: &TextConfig,
+    on_text: &mut dyn FnMut(usize, &str),
+) -> Result<Vec<String>> {
+    if config.stop_strings.iter().any(String::is_empty) {
+        return Err(Error::config("stop_strings", "texts", "an empty one"));
+    }
+    let has_encoder = model.start_token().is_some();
     let new = |ids: &Vec<usize>| {
         let before = if has_encoder { &[][..] } else { ids };
         Continuation::new(before, tokenizer, &config.stop_strings)
@@ -69,7 +88,7 @@ pub fn generate_texts<T: Number>(
         }
     };
     let tokens = &config.tokens;
-    generate(model, parameters, adapters, &prompts, tokens, &mut on_token)?;
+    generate(model, parameters, adapters, prompts, tokens, &mut on_token)?;
     if let Some(error) = failed {
         return Err(error);
     }

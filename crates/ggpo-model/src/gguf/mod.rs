@@ -11,6 +11,7 @@ mod file;
 mod metadata;
 mod parameters;
 mod reader;
+mod sentencepiece;
 mod tokenizer;
 
 use std::path::Path;

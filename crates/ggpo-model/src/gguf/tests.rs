@@ -284,8 +284,8 @@ fn tokenizers_that_are_not_supported_are_refused_by_name() {
     for (key, value, expected) in [
         (
             "model",
-            text("llama"),
-            "expected \"gpt2\", which is byte-level BPE, found \"llama\"",
+            text("bert"),
+            "expected \"gpt2\", which is byte-level BPE, or \"llama\", found \"bert\"",
         ),
         (
             "pre",
@@ -320,7 +320,7 @@ fn tokenizers_that_are_not_supported_are_refused_by_name() {
     let unknown = Value::Text("ab cd".to_owned());
     let error = refusal(&[("tokenizer.ggml.merges", Some(Value::Array(vec![unknown])))]);
     assert!(
-        error.starts_with("tokenizer.ggml: expected a byte-level BPE, found "),
+        error.starts_with("tokenizer.ggml: expected a tokenizer for any text, found "),
         "{error}"
     );
 }

@@ -1,12 +1,13 @@
 //! The tokenizer of a GGUF file, as the `tokenizer.json` it was made from.
 //!
-//! Supported is byte-level BPE, the model `gpt2` of the format, with the ways of
-//! cutting a text into words that [`pre_tokenizer`] lists.
+//! Supported are byte-level BPE, the model `gpt2` of the format, with the ways of
+//! cutting a text into words that [`pre_tokenizer`] lists, and
+//! [`sentencepiece`](super::sentencepiece), its model `llama`.
 
 use serde_json::{Map, Value as Json, json};
 
 use super::metadata::{Metadata, Value};
-use super::{Reading, SpecialTokens};
+use super::{Reading, SpecialTokens, sentencepiece};
 use crate::chat::Said;
 use crate::tokenizer::SpecialIds;
 use crate::tokenizer::Tokenizer;
@@ -18,33 +19,39 @@ const ADDED_TYPE: u64 = 4;
 
 /// The tokenizer, whose ids are below `rows`, and its special tokens.
 pub(super) fn read(metadata: &Metadata, rows: usize) -> Reading<(Tokenizer, SpecialTokens)> {
-    let model = metadata.text("tokenizer.ggml.model")?;
-    if model != "gpt2" {
-        return Err(metadata.wrong("tokenizer.ggml.model", "\"gpt2\", which is byte-level BPE"));
-    }
     let tokens = metadata.texts("tokenizer.ggml.tokens")?;
     if tokens.is_empty() || tokens.len() > rows {
         let expected = format!("1 to {rows} tokens, the rows of the embedding");
         return Err(metadata.wrong("tokenizer.ggml.tokens", &expected));
     }
+    let kind = metadata.text("tokenizer.ggml.model")?;
+    let types = types(metadata, tokens.len())?;
     let special = special_tokens(metadata, tokens.len())?;
+    let [normalizer, decoder, model] = match kind {
+        BYTE_LEVEL => byte_level_bpe(metadata, &tokens)?,
+        SENTENCE_PIECE => sentencepiece::parts(metadata, &tokens, &types)?,
+        _ => {
+            let expected =
+                format!("\"{BYTE_LEVEL}\", which is byte-level BPE, or \"{SENTENCE_PIECE}\"");
+            return Err(metadata.wrong("tokenizer.ggml.model", &expected));
+        }
+    };
+    let words = match kind {
+        BYTE_LEVEL => pre_tokenizer(metadata)?,
+        _ => Json::Null,
+    };
     let json = json!({
         "version": "1.0",
-        // Qwen reads composed letters.
-        "normalizer": (pre(metadata)? == QWEN2).then(|| json!({"type": "NFC"})),
-        "added_tokens": added_tokens(metadata, &tokens)?,
-        "pre_tokenizer": pre_tokenizer(metadata)?,
+        "added_tokens": added_tokens(metadata, &tokens, &types, kind == SENTENCE_PIECE)?,
+        "normalizer": normalizer,
+        "pre_tokenizer": words,
         "post_processor": post_processor(&special, &tokens),
-        "decoder": byte_level(true),
-        "model": {
-            "type": "BPE",
-            "vocab": vocabulary(&tokens)?,
-            "merges": merges(metadata)?,
-            "ignore_merges": pre(metadata)? == LLAMA_BPE,
-        },
+        "decoder": decoder,
+        "model": model,
     });
-    let tokenizer = Tokenizer::parse(json.to_string())
-        .map_err(|error| format!("tokenizer.ggml: expected a byte-level BPE, found {error}"))?;
+    let tokenizer = Tokenizer::parse(json.to_string()).map_err(|error| {
+        format!("tokenizer.ggml: expected a tokenizer for any text, found {error}")
+    })?;
     let said = SpecialIds {
         end_of_text: special.eos,
         ..SpecialIds::default()
@@ -84,26 +91,54 @@ fn merges(metadata: &Metadata) -> Reading<Vec<[&str; 2]>> {
         .collect()
 }
 
-/// The tokens that are not made by merging, by their types.
-fn added_tokens(metadata: &Metadata, tokens: &[&str]) -> Reading<Vec<Json>> {
+/// Normaliser, decoder and model of a byte-level BPE.
+fn byte_level_bpe(metadata: &Metadata, tokens: &[&str]) -> Reading<[Json; 3]> {
+    // Qwen reads composed letters.
+    let normalizer = match pre(metadata)? == Some(QWEN2) {
+        true => json!({"type": "NFC"}),
+        false => Json::Null,
+    };
+    let model = json!({
+        "type": "BPE",
+        "vocab": vocabulary(tokens)?,
+        "merges": merges(metadata)?,
+        "ignore_merges": pre(metadata)? == Some(LLAMA_BPE),
+    });
+    Ok([normalizer, byte_level(true), model])
+}
+
+/// The types of the tokens; ordinary ones if the file has none.
+fn types(metadata: &Metadata, tokens: usize) -> Reading<Vec<u64>> {
     let key = "tokenizer.ggml.token_type";
     let Some(types) = metadata.optional_array(key)? else {
-        return Ok(Vec::new());
+        return Ok(vec![1; tokens]);
     };
-    if types.len() != tokens.len() {
-        let expected = format!("a type for each of {} tokens", tokens.len());
+    if types.len() != tokens {
+        let expected = format!("a type for each of {tokens} tokens");
         return Err(metadata.wrong(key, &expected));
     }
+    let kind = |kind: &Value| match *kind {
+        Value::Unsigned(kind) => Ok(kind),
+        Value::Signed(kind) if kind >= 0 => Ok(kind as u64),
+        _ => Err(metadata.wrong(key, "whole numbers of at least 0")),
+    };
+    types.iter().map(kind).collect()
+}
+
+/// The tokens that are not made by merging, by their types. Where blanks are letters,
+/// those that texts give are looked for in the normalised text.
+fn added_tokens(
+    metadata: &Metadata,
+    tokens: &[&str],
+    types: &[u64],
+    normalized: bool,
+) -> Reading<Vec<Json>> {
     let mut added = Vec::new();
     for (id, (token, kind)) in tokens.iter().zip(types).enumerate() {
-        let kind = match *kind {
-            Value::Unsigned(kind) => kind,
-            Value::Signed(kind) if kind >= 0 => kind as u64,
-            _ => return Err(metadata.wrong(key, "whole numbers of at least 0")),
-        };
-        let special = SPECIAL_TYPES.contains(&kind);
-        if special || kind == ADDED_TYPE {
+        let special = SPECIAL_TYPES.contains(kind);
+        if special || *kind == ADDED_TYPE {
             if added.len() == MOST_ADDED {
+                let key = "tokenizer.ggml.token_type";
                 let expected = format!("at most {MOST_ADDED} special and added tokens");
                 return Err(metadata.wrong(key, &expected));
             }
@@ -113,7 +148,7 @@ fn added_tokens(metadata: &Metadata, tokens: &[&str]) -> Reading<Vec<Json>> {
                 "single_word": false,
                 "lstrip": false,
                 "rstrip": false,
-                "normalized": false,
+                "normalized": normalized && !special,
                 "special": special,
             }));
         }
@@ -123,6 +158,9 @@ fn added_tokens(metadata: &Metadata, tokens: &[&str]) -> Reading<Vec<Json>> {
 
 /// Most tokens that are not made by merging. Each is described by itself.
 const MOST_ADDED: usize = 1 << 16;
+/// Models of the format.
+const BYTE_LEVEL: &str = "gpt2";
+const SENTENCE_PIECE: &str = "llama";
 
 const LLAMA_BPE: &str = "llama-bpe";
 const QWEN2: &str = "qwen2";
@@ -138,13 +176,13 @@ fn words(digits: &str) -> String {
     .concat()
 }
 
-fn pre(metadata: &Metadata) -> Reading<&str> {
-    metadata.text("tokenizer.ggml.pre")
+fn pre(metadata: &Metadata) -> Reading<Option<&str>> {
+    metadata.optional_text("tokenizer.ggml.pre")
 }
 
 /// How a text is cut into words before merging, by its name in the format.
 fn pre_tokenizer(metadata: &Metadata) -> Reading<Json> {
-    let parts = match pre(metadata)? {
+    let parts = match metadata.text("tokenizer.ggml.pre")? {
         // GPT-2's words.
         "gpt-2" => vec![byte_level(true)],
         // Every digit a word of its own, then GPT-2's words.
@@ -204,10 +242,11 @@ fn special_tokens(metadata: &Metadata, tokens: usize) -> Reading<SpecialTokens> 
         }
     };
     let key = "tokenizer.ggml.add_bos_token";
-    // The Llama 3 models begin every text with it, and their files may not say so.
-    let add_bos = metadata
-        .optional_flag(key)?
-        .unwrap_or(pre(metadata)? == LLAMA_BPE);
+    // The Llama 3 models begin every text with it, and their files may not say so, nor
+    // those with SentencePiece.
+    let usual = pre(metadata)? == Some(LLAMA_BPE)
+        || metadata.optional_text("tokenizer.ggml.model")? == Some(SENTENCE_PIECE);
+    let add_bos = metadata.optional_flag(key)?.unwrap_or(usual);
     let special = SpecialTokens {
         bos: id("tokenizer.ggml.bos_token_id")?,
         eos: id("tokenizer.ggml.eos_token_id")?,

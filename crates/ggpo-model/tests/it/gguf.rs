@@ -6,7 +6,7 @@ use ggpo_model::assembled::Assembled;
 use ggpo_model::batch::{Batch, collate_causal};
 use ggpo_model::gguf::{self, GgufModel, SpecialTokens};
 use ggpo_model::weights::read_safetensors;
-use ggpo_model::{Adapters, Body, Number, Parameters};
+use ggpo_model::{Adapters, Body, Model, Number, Parameters};
 use ggpo_tensor::{Scalar, Tensor, view2};
 use safetensors::SafeTensors;
 
@@ -35,8 +35,8 @@ fn batch(ids: &[usize]) -> Batch {
     collate_causal(&[ids], 0)
 }
 
-fn reference_ids() -> Vec<usize> {
-    let bytes = std::fs::read(fixture("tiny.safetensors")).unwrap();
+fn reference_ids(name: &str) -> Vec<usize> {
+    let bytes = std::fs::read(fixture(&format!("{name}.safetensors"))).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let (words, _) = file.tensor("input_ids").unwrap().data().as_chunks::<8>();
     words
@@ -52,31 +52,76 @@ fn distance<T: Scalar>(found: &Tensor<T>, expected: &Tensor<T>) -> f64 {
     largest(&(found - expected).into_shared()) / largest(expected)
 }
 
-/// The reference is calculated in double precision from the same numbers, and
-/// with the rows of query and key in the other order.
-fn check_logits<T: Number>(tolerance: f64) {
+fn check_logits<T: Number>(name: &str, tolerance: f64) {
     let GgufModel {
         model, parameters, ..
-    } = tiny::<T>();
-    let expected = &read_safetensors::<T>(&fixture("tiny.safetensors")).unwrap()["logits"];
+    } = gguf::open::<T>(&fixture(&format!("{name}.gguf"))).unwrap();
+    let reference = fixture(&format!("{name}.safetensors"));
+    let expected = &read_safetensors::<T>(&reference).unwrap()["logits"];
     let none = Adapters::new();
     for parameters in [dense(&parameters), parameters] {
-        let logits = model.evaluate(&parameters, &none, &batch(&reference_ids()));
+        let logits = model.evaluate(&parameters, &none, &batch(&reference_ids(name)));
         let found = distance(&logits, expected);
-        assert!(found < tolerance, "{found:e}");
+        assert!(found < tolerance, "{name}: {found:e}");
     }
 }
 
+/// Of Llama the reference is calculated in double precision from the same numbers, and
+/// with the rows of query and key in the other order.
 #[test]
 fn logits_agree_in_double_precision() {
     // Some hundred roundings of 1e-16.
-    check_logits::<f64>(1e-13);
+    check_logits::<f64>("tiny", 1e-13);
+    for name in ["qwen2", "qwen3", "gemma3"] {
+        // Transformers has RMS norm and rotary angles in single precision.
+        check_logits::<f64>(name, 3e-6);
+    }
 }
 
 #[test]
 fn logits_agree_in_single_precision() {
     // Some hundred roundings of 6e-8, most of which cancel.
-    check_logits::<f32>(5e-6);
+    check_logits::<f32>("tiny", 5e-6);
+    for name in ["qwen2", "qwen3", "gemma3"] {
+        check_logits::<f32>(name, 1e-5);
+    }
+}
+
+#[test]
+fn architectures_are_families() {
+    for (name, model_type) in [
+        ("tiny", "llama"),
+        ("qwen2", "qwen2"),
+        ("qwen3", "qwen3"),
+        ("gemma3", "gemma3_text"),
+    ] {
+        let file = gguf::open::<f32>(&fixture(&format!("{name}.gguf"))).unwrap();
+        assert_eq!(file.model.body.model_type(), model_type);
+        // A folder that is written of it describes the same model.
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), file.model.config_json()).unwrap();
+        assert_eq!(Model::open(folder.path()).unwrap(), file.model);
+    }
+}
+
+#[test]
+fn sentence_piece_cuts_texts_as_the_library_does() {
+    #[derive(serde::Deserialize)]
+    struct Case {
+        text: String,
+        ids: Vec<usize>,
+    }
+    let bytes = std::fs::read(fixture("sentencepiece.json")).unwrap();
+    let cases: Vec<Case> = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(cases.len(), 4);
+    let gemma = gguf::open::<f32>(&fixture("gemma3.gguf")).unwrap();
+    assert!(gemma.special_tokens.add_bos);
+    for Case { text, ids } in cases {
+        assert_eq!(gemma.tokenizer.encode(&text), ids, "{text}");
+        assert_eq!(gemma.tokenizer.decode(&ids).unwrap(), text);
+    }
+    assert_eq!(gemma.tokenizer.prefix(), [2]);
+    assert_eq!(gemma.tokenizer.end_of_text(), Some(1));
 }
 
 #[test]

@@ -20,3 +20,4 @@ pub mod text;
 pub use collate::{Answer, Example, Fill, collate, collate_masked, indicators};
 pub use config::{ClassLoss, ScoredRows, TaskConfig, TaskKind, TrainOn};
 pub use dataset::{Dataset, FileNotes};
+pub use table::holds_chats;

@@ -4,6 +4,8 @@
 //! line and the reason, for the caller to refuse or to count.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use super::layout::{Column, Format, Source};
@@ -75,6 +77,20 @@ pub fn parse(path: &Path, bytes: &[u8], source: &Source) -> crate::Result<Table>
 pub(super) fn first_line(bytes: &[u8]) -> &[u8] {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     bytes.split(|&byte| byte == b'\n').next().unwrap_or(bytes)
+}
+
+/// Whether a file is JSONL whose first row has `messages`, the turns of a conversation. A
+/// file that cannot be read holds none; who reads it will say why.
+pub fn holds_chats(path: &Path) -> bool {
+    let first = || -> std::io::Result<String> {
+        let mut line = String::new();
+        BufReader::new(File::open(path)?).read_line(&mut line)?;
+        Ok(line)
+    };
+    let is_jsonl = matches!(Format::of(path), Ok(Format::Jsonl));
+    let row = first().ok().filter(|_| is_jsonl);
+    let row = row.and_then(|line| serde_json::from_str::<serde_json::Value>(&line).ok());
+    row.is_some_and(|row| row["messages"].is_array())
 }
 
 /// The columns that a source reads, by role.

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::config::{RunConfig, TaskConfig};
 use super::task::{Corpora, Task};
+use crate::data::{TaskKind, holds_chats};
 use crate::method::MethodConfig;
 use crate::{Error, Result};
 
@@ -105,7 +106,7 @@ impl Description {
         table.remove(field)
     }
 
-    /// The run with everything said: missing steps become `epochs` passes over
+    /// The run with everything said: a file of conversations is one of chats; missing steps become `epochs` passes over
     /// the training rows (3 without either), evaluations come once per pass, and
     /// checkpoints with the evaluations.
     ///
@@ -119,6 +120,12 @@ impl Description {
             }
         }
         let epochs = self.take_epochs()?;
+        if self.get("task.kind").is_none()
+            && let Some(Value::String(train)) = self.get("task.train")
+            && holds_chats(Path::new(train))
+        {
+            self.set("task.kind", TaskKind::Chat.name())?;
+        }
         for (path, default) in DEFAULTS {
             if self.get(path).is_none() {
                 self.set(path, default.value())?;

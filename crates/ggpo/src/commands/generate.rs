@@ -1,5 +1,7 @@
 //! `ggpo generate`.
 
+mod chat;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -7,6 +9,7 @@ use clap::Args;
 use ggpo_files::read::ANY;
 use ggpo_files::{check_target, json as strict, read_text, write_atomically};
 use ggpo_lab::progress;
+use ggpo_model::assembled::Assembled;
 use ggpo_model::generate::{GenerateConfig, Sampling, TextConfig, generate_texts};
 use ggpo_train::Error;
 use serde_json::json;
@@ -21,17 +24,28 @@ use crate::{say, say_part};
 Examples:
   ggpo generate --model models/decoder --prompt \"To be, or not\" --max-new-tokens 40
   ggpo generate --run runs/gsm8k --prompts questions.txt --out answers.jsonl
-  ggpo generate --model models/decoder --prompt \"O\" --temperature 0.8 --top-p 0.9 --seed 7")]
+  ggpo generate --model models/decoder --prompt \"O\" --temperature 0.8 --top-p 0.9 --seed 7
+  ggpo generate --run runs/assistant --chat --system \"Answer in one sentence.\"")]
 pub(crate) struct Generate {
     #[command(flatten)]
     source: Source,
     /// A text to continue; may be given several times
-    #[arg(long, value_name = "TEXT", required_unless_present = "prompts")]
+    #[arg(long, value_name = "TEXT", required_unless_present_any = ["prompts", "chat"])]
     prompt: Vec<String>,
     /// File with one text to continue per line: plain, or in .jsonl the field
     /// `prompt`
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     prompts: Option<PathBuf>,
+    /// Talk with the model: every line of the input is a turn, and the model's chat
+    /// template makes the text that it reads
+    #[arg(long, conflicts_with_all = ["prompt", "prompts", "out", "json", "batch_size"])]
+    chat: bool,
+    /// What is said before the conversation
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    system: Option<String>,
+    /// Chat template in place of the model's own: a file in Jinja, or chatml
+    #[arg(long, value_name = "NAME|FILE", requires = "chat")]
+    chat_template: Option<String>,
     /// Most tokens that are added to a prompt
     #[arg(long, value_name = "N", default_value_t = 128)]
     max_new_tokens: usize,
@@ -61,6 +75,9 @@ pub(crate) struct Generate {
 
 impl Generate {
     pub(crate) fn execute(&self) -> Result<()> {
+        if self.chat {
+            return self.talk();
+        }
         let prompts = match &self.prompts {
             Some(path) => read_prompts(path)?,
             None => self.prompt.clone(),
@@ -69,16 +86,7 @@ impl Generate {
             check_target(path).map_err(|cause| Error::io(path, cause))?;
         }
         let assembled = self.source.open()?.assembled;
-        let config = TextConfig {
-            tokens: GenerateConfig {
-                max_new_tokens: self.max_new_tokens,
-                sampling: self.sampling(),
-                seed: self.seed,
-                stop_ids: assembled.end_ids(),
-                batch_size: self.batch_size,
-            },
-            stop_strings: self.stop.clone(),
-        };
+        let config = self.config(&assembled);
         // One prompt at a terminal is shown as it grows.
         let live = prompts.len() == 1 && !self.json && self.out.is_none();
         let total = prompts.len().saturating_mul(self.max_new_tokens) as u64;
@@ -110,6 +118,19 @@ impl Generate {
             return Ok(());
         }
         self.give(&prompts, &texts)
+    }
+
+    fn config(&self, assembled: &Assembled) -> TextConfig {
+        TextConfig {
+            tokens: GenerateConfig {
+                max_new_tokens: self.max_new_tokens,
+                sampling: self.sampling(),
+                seed: self.seed,
+                stop_ids: assembled.end_ids(),
+                batch_size: self.batch_size,
+            },
+            stop_strings: self.stop.clone(),
+        }
     }
 
     fn sampling(&self) -> Sampling {

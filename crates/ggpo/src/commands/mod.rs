@@ -13,6 +13,7 @@ pub(crate) mod landscape;
 pub(crate) mod merge;
 pub(crate) mod methods;
 pub(crate) mod predict;
+pub(crate) mod preview;
 pub(crate) mod sharpness;
 pub(crate) mod shell;
 pub(crate) mod train;

@@ -6,9 +6,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 use ggpo_files::{check_target, write_atomically};
 use ggpo_lab::progress;
+use ggpo_model::assembled::Assembled;
+use ggpo_model::chat::ChatTemplate;
 use ggpo_train::Error;
 use ggpo_train::data::bucket::scored_batches;
-use ggpo_train::data::{Dataset, TaskConfig};
+use ggpo_train::data::{Dataset, TaskConfig, TaskKind};
 use ggpo_train::prediction::{Prediction, predict, write_answers};
 use serde_json::json;
 
@@ -53,7 +55,7 @@ impl Predict {
             note!("{}", dataset.notes);
         }
         let table = if task.kind.writes() {
-            self.written(&opened, &dataset)?
+            self.written(&opened, &task, &dataset)?
         } else {
             judged(&self.data, &opened, &task, &dataset)?
         };
@@ -70,7 +72,7 @@ impl Predict {
     }
 
     /// The texts that the model writes.
-    fn written(&self, opened: &Opened, dataset: &Dataset) -> Result<Vec<u8>> {
+    fn written(&self, opened: &Opened, task: &TaskConfig, dataset: &Dataset) -> Result<Vec<u8>> {
         let prompts: Vec<Vec<usize>> = dataset.examples.iter().map(|row| row.ids.clone()).collect();
         let total = prompts.len().saturating_mul(self.max_new_tokens) as u64;
         let bar = progress::bar(total, "writing", "tokens at most");
@@ -79,12 +81,26 @@ impl Predict {
         })?;
         bar.finish_and_clear();
         let mut table = Table::new(&["text".to_owned()])?;
+        let end = end_of_turn(&opened.assembled, task)?;
         for answer in answers {
+            let text = match end.as_deref().and_then(|end| answer.text.split_once(end)) {
+                Some((said, _)) => said,
+                None => &answer.text,
+            };
             // A table has one line per row.
-            table.row(&[answer.text.replace(['\n', '\t'], " ").trim().to_owned()])?;
+            table.row(&[text.replace(['\n', '\t'], " ").trim().to_owned()])?;
         }
         table.finish()
     }
+}
+
+/// The text that ends a turn of a chat, which a model may not have as a token.
+fn end_of_turn(model: &Assembled, task: &TaskConfig) -> Result<Option<String>> {
+    if task.kind != TaskKind::Chat {
+        return Ok(None);
+    }
+    let template = ChatTemplate::choose(&model.tokenizer, task.chat_template.as_deref())?;
+    Ok(template.end_of_turn())
 }
 
 /// Classes with their probabilities, or numbers.

@@ -119,6 +119,7 @@ pub(crate) fn value_name(path: &str) -> Option<&'static str> {
         "method.lora.targets" | "task.labels" => "NAMES",
         "method.lora.dropout" | "task.validation_share" | "task.label_noise" => "SHARE",
         "task.columns.text" | "task.columns.pair" | "task.columns.label" => "COLUMN",
+        "task.chat_template" => "NAME|FILE",
         _ => return None,
     })
 }

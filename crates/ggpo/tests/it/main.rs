@@ -5,6 +5,7 @@
 
 mod audit;
 mod book;
+mod chats;
 #[path = "../../../ggpo-train/tests/it/common.rs"]
 mod common;
 mod compare;

@@ -12,6 +12,7 @@ const COMMANDS: [&str; 16] = [
     "features",
     "eval",
     "predict",
+    "preview",
     "generate",
     "merge",
     "inspect",

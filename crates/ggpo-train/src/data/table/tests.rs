@@ -11,6 +11,7 @@ fn source(format: Format) -> Source {
         label: Some("label".into()),
         no_label: None,
         keep_space: false,
+        is_chat: false,
     }
 }
 

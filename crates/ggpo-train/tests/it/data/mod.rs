@@ -1,6 +1,7 @@
 //! From users' files to batches, as a training run goes.
 
 mod batches;
+mod chats;
 mod files;
 mod layouts;
 
