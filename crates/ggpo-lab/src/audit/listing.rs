@@ -68,11 +68,11 @@ pub fn listings() -> Vec<Listing> {
 fn find(wanted: &Wanted) -> Listing {
     let lines: Vec<&str> = wanted.source.lines().collect();
     let begins = |line: &&str| line.trim_start().starts_with(wanted.begins);
-    let first = lines.iter().position(|line| begins(line));
+    let first = lines.iter().position(begins);
     let first = first.unwrap_or_else(|| panic!("{}: no {}", wanted.file, wanted.begins));
     let indent = lines[first].len() - lines[first].trim_start().len();
     let is_end = |line: &&str| line.len() == indent + 1 && line.ends_with('}');
-    let length = lines[first..].iter().position(|line| is_end(line));
+    let length = lines[first..].iter().position(is_end);
     let length = length.unwrap_or_else(|| panic!("{}: no end of {}", wanted.file, wanted.begins));
     let code = lines[first..=first + length].iter();
     let code: Vec<&str> = code.map(|line| line.get(indent..).unwrap_or("")).collect();

@@ -10,16 +10,21 @@
 //! [`Trainer::observe`](ggpo_train::trainer::Trainer::observe). What they would have
 //! been without noise is the same trainer's step at sigma 0, from the same state.
 
+mod before;
 pub mod browser;
 mod curvature;
 mod document;
+mod drawn;
 mod error;
 mod fit;
+mod followed;
 mod layers;
 mod listing;
+mod noise;
 mod page;
 mod readings;
 mod recorder;
+mod slices;
 mod tiny;
 mod trace;
 
@@ -29,10 +34,11 @@ use ggpo_train::trainer::Trainer;
 
 pub use document::{
     Audit, Curvature, Document, Element, LayerFacts, LayerRecord, Logits, NoiseTest, Rows,
-    RunFacts, Slices, StepRecord, Update,
+    RunFacts, StepRecord, Update,
 };
 pub use error::{AuditError, Result};
 pub use listing::{Listing, listings};
+pub use slices::Slices;
 pub use tiny::describe as describe_tiny_model;
 pub use trace::{Inputs, LayerTrace, Pass, Readings, State};
 
