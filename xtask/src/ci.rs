@@ -33,18 +33,9 @@ const CLIPPY: [&str; 7] = [
 ];
 const DOC: [&str; 4] = ["doc", "--workspace", "--no-deps", "--locked"];
 
-const CANDLE: [&str; 4] = [
-    "run",
-    "--locked",
-    "--manifest-path",
-    "examples/candle/Cargo.toml",
-];
-const BURN: [&str; 4] = [
-    "run",
-    "--locked",
-    "--manifest-path",
-    "examples/burn/Cargo.toml",
-];
+/// The examples on other frameworks, which are workspaces of their own.
+const CANDLE: &str = "examples/candle/Cargo.toml";
+const BURN: &str = "examples/burn/Cargo.toml";
 
 /// The checks, in order; the last one gets a folder to write to.
 ///
@@ -54,6 +45,8 @@ const BURN: [&str; 4] = [
 fn checks() -> Vec<Check> {
     let mut checks = vec![
         check_with(&["fmt", "--all", "--check"], None),
+        check_with(&["fmt", "--check", "--manifest-path", CANDLE], None),
+        check_with(&["fmt", "--check", "--manifest-path", BURN], None),
         check_with(&CLIPPY, None),
         check_with(&DOC, Some(("RUSTDOCFLAGS", "-D warnings"))),
         check_with(&["test", "--workspace", "--locked"], None),
@@ -71,8 +64,8 @@ fn checks() -> Vec<Check> {
 /// tests that ask for them run, adapters are taken to PEFT and back, and the examples on
 /// other frameworks run.
 const FULL: [Check; 6] = [
-    check_with(&CANDLE, None),
-    check_with(&BURN, None),
+    check_with(&["run", "--locked", "--manifest-path", CANDLE], None),
+    check_with(&["run", "--locked", "--manifest-path", BURN], None),
     check_with(&["xtask", "fetch", "minilm"], None),
     check_with(&["xtask", "fetch", "smollm2"], None),
     check_with(&["xtask", "peft-check"], None),
