@@ -33,18 +33,9 @@ const CLIPPY: [&str; 7] = [
 ];
 const DOC: [&str; 4] = ["doc", "--workspace", "--no-deps", "--locked"];
 
-const CANDLE: [&str; 4] = [
-    "run",
-    "--locked",
-    "--manifest-path",
-    "examples/candle/Cargo.toml",
-];
-const BURN: [&str; 4] = [
-    "run",
-    "--locked",
-    "--manifest-path",
-    "examples/burn/Cargo.toml",
-];
+/// The examples on other frameworks, which are workspaces of their own.
+const CANDLE: &str = "examples/candle/Cargo.toml";
+const BURN: &str = "examples/burn/Cargo.toml";
 
 /// Trainings that `mpirun` starts, in the program as the workspace has it.
 const MPI: [&str; 6] = [
@@ -55,6 +46,9 @@ const MPI: [&str; 6] = [
     "--test",
     "mpi",
 ];
+
+/// The program for people without a compiler, installed from its wheel.
+const RELEASE: [&str; 5] = ["xtask", "release", "--out", "target/release/files", "--check"];
 
 /// Whether a program can be started.
 fn there_is(program: &str) -> bool {
@@ -74,6 +68,8 @@ fn there_is(program: &str) -> bool {
 fn checks() -> Vec<Check> {
     let mut checks = vec![
         check_with(&["fmt", "--all", "--check"], None),
+        check_with(&["fmt", "--check", "--manifest-path", CANDLE], None),
+        check_with(&["fmt", "--check", "--manifest-path", BURN], None),
         check_with(&CLIPPY, None),
         check_with(&DOC, Some(("RUSTDOCFLAGS", "-D warnings"))),
         check_with(&["test", "--workspace", "--locked"], None),
@@ -96,18 +92,9 @@ fn checks() -> Vec<Check> {
 /// tests that ask for them run, adapters are taken to PEFT and back, and the examples on
 /// other frameworks run.
 const FULL: [Check; 8] = [
-    check_with(
-        &[
-            "xtask",
-            "release",
-            "--out",
-            "target/release/files",
-            "--check",
-        ],
-        None,
-    ),
-    check_with(&CANDLE, None),
-    check_with(&BURN, None),
+    check_with(&RELEASE, None),
+    check_with(&["run", "--locked", "--manifest-path", CANDLE], None),
+    check_with(&["run", "--locked", "--manifest-path", BURN], None),
     check_with(&["xtask", "fetch", "minilm"], None),
     check_with(&["xtask", "fetch", "smollm2"], None),
     check_with(&["xtask", "fetch", "qwen2.5-coder"], None),
