@@ -48,7 +48,13 @@ const MPI: [&str; 6] = [
 ];
 
 /// The program for people without a compiler, installed from its wheel.
-const RELEASE: [&str; 5] = ["xtask", "release", "--out", "target/release/files", "--check"];
+const RELEASE: [&str; 5] = [
+    "xtask",
+    "release",
+    "--out",
+    "target/release/files",
+    "--check",
+];
 
 /// Whether a program can be started.
 fn there_is(program: &str) -> bool {

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::options::RunOptions;
 use crate::output::print_json;
+use crate::say;
 
 /// Arguments of `ggpo audit`.
 #[derive(Args)]
@@ -105,7 +106,7 @@ impl AuditCommand {
             }));
         }
         for step in &found.steps {
-            println!(
+            say!(
                 "step {}: loss {:.6}, without noise {:.6}; {} frozen tensors {}",
                 step.step,
                 step.loss,
@@ -117,7 +118,7 @@ impl AuditCommand {
                 }
             );
         }
-        println!("page: {}", page.display());
+        say!("page: {}", page.display());
         Ok(())
     }
 }

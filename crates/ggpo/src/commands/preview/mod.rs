@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::options::FormOptions;
 use crate::output::print_json;
+use crate::{note, say};
 
 /// Arguments of `ggpo preview`.
 #[derive(Args)]
@@ -97,9 +98,9 @@ impl Preview {
         if self.json {
             return shown.iter().try_for_each(|row| print_json(row));
         }
-        eprintln!("{}", dataset.notes);
+        note!("{}", dataset.notes);
         if let Some(path) = &self.html {
-            println!("written: {}", path.display());
+            say!("written: {}", path.display());
             return Ok(());
         }
         let mut output = std::io::stdout().lock();
