@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use ggpo_fuzz::{TARGETS, Target, World};
 
-/// Changes of every seed.
-const CHANGES: u64 = 200;
+/// Changes of every seed, unless the environment asks for others.
+const CHANGES: u64 = 500;
+/// Asks for more changes, for one target, and for other ones than before.
+const VARIABLES: [&str; 3] = ["GGPO_FUZZ_CHANGES", "GGPO_FUZZ_TARGET", "GGPO_FUZZ_FIRST"];
 
 fn corpus(target: &Target) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -50,7 +52,12 @@ fn changed(bytes: &[u8], state: &mut u64) -> Vec<u8> {
 #[test]
 fn no_seed_and_no_change_of_one_ends_a_target() {
     let world = World::new();
-    for target in &TARGETS {
+    let [changes, only, first] = VARIABLES.map(|name| std::env::var(name).ok());
+    let number = |text: Option<String>| text.map(|text| text.parse::<u64>().unwrap());
+    let (changes, first) = (number(changes).unwrap_or(CHANGES), number(first).unwrap_or(0));
+    let chosen = |target: &&Target| only.as_ref().is_none_or(|only| only == target.name);
+    for target in TARGETS.iter().filter(chosen) {
+        let mut executions = 0;
         let folder = corpus(target);
         let entries =
             std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
@@ -60,10 +67,12 @@ fn no_seed_and_no_change_of_one_ends_a_target() {
         for path in paths {
             let seed = std::fs::read(&path).unwrap();
             (target.run)(&world, &seed);
-            for change in 0..CHANGES {
+            for change in first..first + changes {
                 let mut state = change;
                 (target.run)(&world, &changed(&seed, &mut state));
             }
+            executions += 1 + changes;
         }
+        println!("{}: {executions} executions", target.name);
     }
 }
