@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    audit, bench, compare, estimate, eval, features, fetch as fetching, generate, inspect,
+    audit, bench, compare, estimate, eval, export, features, fetch as fetching, generate, inspect,
     landscape, merge, methods, predict, preview, sharpness, shell, train,
 };
 
@@ -56,6 +56,8 @@ enum Command {
     Generate(generate::Generate),
     /// Merge an adapter into its base; writes a folder that Transformers loads.
     Merge(merge::Merge),
+    /// Write an adapter as a GGUF file, which llama.cpp puts on its base.
+    Export(export::Export),
     /// Turn the states of a model on a data set into a model of one layer.
     Features(features::Features),
     /// Fetch a model from a hub.
@@ -133,6 +135,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Predict(predict) => predict.execute(),
         Command::Generate(generate) => generate.execute(),
         Command::Merge(merge) => merge.execute(),
+        Command::Export(export) => export.execute(),
         Command::Features(features) => features.execute(),
         Command::Fetch(fetch) => fetch.execute(),
         Command::Inspect(inspect) => inspect.execute(),

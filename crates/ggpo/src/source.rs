@@ -43,6 +43,12 @@ impl Source {
         self.run.as_deref()
     }
 
+    /// The folder of the adapter, if there is one.
+    pub(crate) fn adapter_folder(&self) -> Option<PathBuf> {
+        let of_run = self.run.as_ref().map(|run| run.join("adapter"));
+        self.adapter.clone().or(of_run).filter(|it| it.exists())
+    }
+
     pub(crate) fn open(&self) -> Result<Opened> {
         if let Some(folder) = &self.run {
             let (run, assembled) = assemble(folder)?;

@@ -102,6 +102,7 @@ impl Experiment {
             },
             micro_batches: task.micro_batches,
             evaluate_every: steps.div_ceil(task.evaluations.max(1)),
+            patience: None,
             checkpoint_every: CHECKPOINT_EVERY,
         };
         let sharpness = self.primary == Primary::Sharpness;

@@ -39,16 +39,14 @@ pub struct ChatTemplate {
 }
 
 /// What marks are made around.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Marked {
     /// Nothing.
     None,
     /// The blocks `generation` of the template.
     Blocks,
-    /// The contents of the assistant's messages, as a whole.
-    Contents,
-    /// The contents without white space around them, which a template may take away.
-    TrimmedContents,
+    /// This part of the contents of the assistant's messages.
+    Contents(fn(&str) -> &str),
 }
 
 impl ChatTemplate {
@@ -120,10 +118,7 @@ impl ChatTemplate {
             .map(|message| {
                 let content = &message.content;
                 let content = match (marked, message.role) {
-                    (Marked::Contents, Role::Assistant) => with_marks(content, content),
-                    (Marked::TrimmedContents, Role::Assistant) => {
-                        with_marks(content, content.trim())
-                    }
+                    (Marked::Contents(part), Role::Assistant) => with_marks(content, part(content)),
                     _ => content.clone(),
                 };
                 context! { role => message.role.name(), content }

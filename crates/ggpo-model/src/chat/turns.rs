@@ -84,7 +84,9 @@ impl ChatTemplate {
             Message::new(Role::User, "a"),
             Message::new(Role::Assistant, "b"),
         ];
-        let text = self.render_marked(&turns, false, Marked::Contents).ok()?;
+        let text = self
+            .render_marked(&turns, false, Marked::Contents(|content| content))
+            .ok()?;
         let (_, after) = text.split_once(MARKS[1])?;
         let end = after.replace(MARKS, "").trim().to_owned();
         (!end.is_empty()).then_some(end)
@@ -105,13 +107,12 @@ impl ChatTemplate {
         {
             return Ok((text, Vec::new()));
         }
-        // A template may take white space around a content away; marks would keep it.
-        let marked = |marks| Ok(taken_out(&self.render_marked(messages, false, marks)?));
-        let whole: Result<_, String> = marked(Marked::Contents);
-        let (same, [starts, ends]) = match whole? {
-            whole if whole.0 == text => whole,
-            _ => marked(Marked::TrimmedContents)?,
-        };
+        let marked = PARTS.iter().find_map(|part| {
+            let marked = self.render_marked(messages, false, Marked::Contents(*part));
+            let (same, turns) = taken_out(&marked.ok()?);
+            (same == text).then_some(turns)
+        });
+        let [starts, ends] = marked.ok_or(NO_TURNS)?;
         let asked = self.question(messages);
         let mut turns: Vec<Range<usize>> = Vec::new();
         for (turn, &end) in ends.iter().enumerate() {
@@ -124,9 +125,9 @@ impl ChatTemplate {
             };
             turns.push(start..end);
         }
-        match same == text && !turns.is_empty() {
-            true => Ok((text, turns)),
-            false => Err(NO_TURNS.to_owned()),
+        match turns.is_empty() {
+            false => Ok((text, turns)),
+            true => Err(NO_TURNS.to_owned()),
         }
     }
 
@@ -145,6 +146,10 @@ impl ChatTemplate {
         }
     }
 }
+
+/// What can be marked of a content: a template may take white space away at its beginning,
+/// its end or both, and would leave it between marks.
+const PARTS: [fn(&str) -> &str; 4] = [|content| content, str::trim_start, str::trim_end, str::trim];
 
 /// Where a template does not show who speaks.
 const NO_TURNS: &str = "expected a chat template that shows where the assistant speaks, found \

@@ -19,25 +19,29 @@ pub(super) struct Description {
 }
 
 /// An architecture of the format.
-struct Architecture {
+pub(super) struct Architecture {
     /// The name, with which the keys of the description begin.
-    name: &'static str,
+    pub(super) name: &'static str,
+    /// The family's name in `config.json`.
+    pub(super) model_type: &'static str,
     /// Keys that only it has.
     keys: &'static [&'static str],
-    turns_neighbours: bool,
+    pub(super) turns_neighbours: bool,
     /// Makes of a decoder in the Llama form what the architecture is.
     body: fn(RotaryDecoder, &Keys<'_>) -> Reading<(Body, RotaryDecoder)>,
 }
 
-const ARCHITECTURES: [Architecture; 4] = [
+pub(super) const ARCHITECTURES: [Architecture; 4] = [
     Architecture {
         name: "llama",
+        model_type: "llama",
         keys: &[],
         turns_neighbours: true,
         body: |decoder, _| Ok((Body::Llama(decoder.clone().into()), decoder)),
     },
     Architecture {
         name: "qwen2",
+        model_type: "qwen2",
         keys: &[],
         turns_neighbours: false,
         body: |mut decoder, _| {
@@ -47,6 +51,7 @@ const ARCHITECTURES: [Architecture; 4] = [
     },
     Architecture {
         name: "qwen3",
+        model_type: "qwen3",
         keys: &[],
         turns_neighbours: false,
         body: |mut decoder, _| {
@@ -56,6 +61,7 @@ const ARCHITECTURES: [Architecture; 4] = [
     },
     Architecture {
         name: "gemma3",
+        model_type: "gemma3_text",
         keys: &["attention.sliding_window", "rope.freq_base_swa"],
         turns_neighbours: false,
         body: gemma3,

@@ -6,6 +6,7 @@
 //! weights are kept as they are, in their blocks, and stay frozen: such a model
 //! is the base of adapters.
 
+mod adapter;
 mod description;
 mod file;
 mod metadata;
@@ -13,12 +14,14 @@ mod parameters;
 mod reader;
 mod sentencepiece;
 mod tokenizer;
+mod writer;
 
 use std::path::Path;
 
 use ggpo_files::read::ANY;
 use ggpo_tensor::Scalar;
 
+pub use adapter::adapter_bytes;
 pub use metadata::{Metadata, Value};
 
 use crate::model::{Head, Model};

@@ -55,7 +55,7 @@ pub(super) fn read<T: Scalar>(
 }
 
 /// The name in the file of a parameter; `gemma` tells which norms a block has.
-fn stored_name(name: &str, gemma: bool) -> String {
+pub(super) fn stored_name(name: &str, gemma: bool) -> String {
     let part = match name {
         "model.embed_tokens.weight" => "token_embd",
         "model.norm.weight" => "output_norm",
@@ -148,7 +148,7 @@ fn dense<T: Scalar>(shape: &[usize], bytes: &[u8]) -> Tensor<T> {
 
 /// For each row of a query or key weight the row of the file: of a head's d rows,
 /// row c is at 2c and row `c + d / 2` at 2c + 1.
-fn half_split_order(heads: usize, channels: usize) -> Vec<usize> {
+pub(super) fn half_split_order(heads: usize, channels: usize) -> Vec<usize> {
     let half = channels / 2;
     let row = |row: usize| {
         let (head, channel) = (row / channels, row % channels);

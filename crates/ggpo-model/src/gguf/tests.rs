@@ -363,3 +363,95 @@ fn texts_are_cut_into_the_words_that_the_file_names() {
     assert_eq!(encode("llama-bpe", "23"), [two_three]);
     assert_eq!(encode("smollm", "23"), [two, three]);
 }
+
+/// What a file of an adapter says a layer adds to its weight, in our order of the rows.
+#[test]
+fn an_adapter_in_a_file_adds_what_it_adds_here() {
+    use crate::model::{Body, Gpt2Config, Head, Model};
+    use ggpo_lora::Acting;
+    use ggpo_tensor::random::{Purpose, Stream};
+    use ggpo_tensor::{tensor, view2};
+
+    let file = File::read(TINY).unwrap();
+    let decoder = super::description::read(&file).unwrap().decoder;
+    let model = model::<f32>(file).unwrap().model;
+    let normal = |layer: u32, rows: usize, columns: usize| {
+        let mut numbers = vec![0.0_f32; rows * columns];
+        Stream::new(3, Purpose::Init, 0, layer).fill_normal(0, &mut numbers);
+        tensor(&[rows, columns], numbers)
+    };
+    let layer = |number: u32, rank: usize, outputs: usize, scaling: f32| Acting {
+        a: normal(number, rank, 32),
+        b: normal(number + 1, outputs, rank),
+        scaling,
+        constant: None,
+        magnitude: None,
+    };
+    let block = "model.layers.1.self_attn";
+    // Ranks of their own, and scalings that are not in proportion.
+    let mut acting = crate::model::ActingWeights::from([
+        (format!("{block}.k_proj"), layer(0, 3, 16, 0.5)),
+        (format!("{block}.q_proj"), layer(2, 2, 32, 2.0)),
+        (format!("{block}.v_proj"), layer(4, 3, 16, 0.5)),
+    ]);
+    let bytes = super::adapter_bytes(&model, &acting).unwrap();
+    let written = File::read(&bytes).unwrap();
+    let said = |key: &str| written.metadata.get(key).cloned();
+    assert_eq!(said("general.architecture"), text("llama"));
+    assert_eq!(said("general.type"), text("adapter"));
+    assert_eq!(said("adapter.type"), text("lora"));
+    let Some(Value::Float(alpha)) = said("adapter.lora.alpha") else {
+        panic!("an alpha")
+    };
+    assert_eq!(written.tensors.len(), 6);
+    for (module, name, heads) in [
+        ("k_proj", "attn_k", Some(decoder.num_key_value_heads)),
+        ("q_proj", "attn_q", Some(decoder.num_attention_heads)),
+        ("v_proj", "attn_v", None),
+    ] {
+        let read = |factor: &str| {
+            let stored = &written.tensors[&format!("blk.1.{name}.weight.lora_{factor}")];
+            let (words, _) = stored.bytes.as_chunks::<4>();
+            let numbers = words.iter().map(|word| f32::from_le_bytes(*word));
+            tensor(&stored.shape, numbers.collect())
+        };
+        let (a, b) = (read("a"), read("b"));
+        let rank = a.shape()[0] as f32;
+        let mut found = view2(&b).dot(&view2(&a)) * (alpha as f32 / rank);
+        if let Some(heads) = heads {
+            let order = super::parameters::half_split_order(heads, decoder.head_dim);
+            found = found.select(ndarray::Axis(0), &order);
+        }
+        let layer = &acting[&format!("{block}.{module}")];
+        let expected = view2(&layer.b).dot(&view2(&layer.a)) * layer.scaling;
+        for (found, expected) in found.iter().zip(&expected) {
+            // Sums of up to three terms, with a factor that is rounded.
+            assert!((found - expected).abs() < 1e-5, "{module}");
+        }
+    }
+
+    let all = acting.clone();
+    let refused = |acting: &_| super::adapter_bytes(&model, acting).unwrap_err();
+    let layer = acting.get_mut(&format!("{block}.q_proj")).unwrap();
+    let value = tensor(&[32], vec![1.0; 32]);
+    layer.magnitude = Some(ggpo_lora::Magnitude {
+        value,
+        norms: vec![1.0; 32],
+    });
+    assert!(refused(&acting).contains("q_proj: expected LoRA alone, found magnitudes"));
+    assert!(refused(&acting).contains("ggpo merge"));
+    let other = Model {
+        body: Body::Gpt2(Gpt2Config {
+            vocab_size: 1,
+            n_positions: 1,
+            n_embd: 1,
+            n_layer: 1,
+            n_head: 1,
+            n_inner: 1,
+            layer_norm_epsilon: 1.0,
+        }),
+        head: Head::Tokens,
+    };
+    let error = super::adapter_bytes(&other, &all).unwrap_err();
+    assert!(error.ends_with("found gpt2"), "{error}");
+}

@@ -8,7 +8,7 @@ use ggpo_tensor::Scalar;
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::{Extra, Graph, Head, OutputLayer, ParameterSpec};
+use super::{Extra, Graph, Head, OutputLayer, ParameterSpec, RotaryDecoder};
 use crate::Result;
 use crate::batch::Batch;
 
@@ -123,6 +123,11 @@ pub(super) trait Family: Sized {
         false
     }
 
+    /// The decoder with rotary positions that a model of the family is, if it is one.
+    fn rotary_decoder(&self) -> Option<RotaryDecoder> {
+        None
+    }
+
     /// What the family is, told from a model of it.
     fn about(&self) -> About {
         Self::ABOUT
@@ -144,6 +149,11 @@ impl Body {
     /// What the family is.
     pub(super) fn about(&self) -> About {
         of_family!(self, family => family.about())
+    }
+
+    /// The decoder with rotary positions that the body is, if it is one.
+    pub(crate) fn rotary_decoder(&self) -> Option<RotaryDecoder> {
+        of_family!(self, family => family.rotary_decoder())
     }
 
     /// The family's name in `config.json`.

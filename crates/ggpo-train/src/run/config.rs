@@ -41,6 +41,10 @@ pub struct RunConfig {
     /// Steps between two evaluations on the validation split; without it, those of
     /// one pass over the training rows.
     pub evaluate_every: u32,
+    /// Evaluations in a row that are no better than the best one before, after which the
+    /// training ends; without it, all steps are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u32>,
     /// Steps between two checkpoints; without it, they come with the evaluations.
     pub checkpoint_every: u32,
 }
@@ -96,6 +100,7 @@ impl RunConfig {
         at_least_one("micro_batches", self.micro_batches)?;
         at_least_one("evaluate_every", self.evaluate_every as usize)?;
         at_least_one("checkpoint_every", self.checkpoint_every as usize)?;
+        at_least_one("patience", self.patience.unwrap_or(1) as usize)?;
         if self.micro_batches > self.batch_size {
             let expected = format!("at most batch_size, which is {}", self.batch_size);
             return Err(Error::config("micro_batches", expected, self.micro_batches));

@@ -149,7 +149,7 @@ impl<'a> Session<'a> {
         let per_epoch = self.task.epoch(self.config, 0).len() as u32;
         let mut epoch = u32::MAX;
         let mut batches = Vec::new();
-        while self.trainer.steps_done() < total {
+        while self.trainer.steps_done() < total && !self.is_out_of_patience() {
             let step = self.trainer.steps_done();
             // Ranks end after the same step, whichever was asked to.
             let signal = largest(&*self.ranks, interrupt::requested().unwrap_or(0));
@@ -188,6 +188,17 @@ impl<'a> Session<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the last evaluations were no better than the best one, as many as end the
+    /// training.
+    fn is_out_of_patience(&self) -> bool {
+        let (Some(patience), Some(best)) = (self.config.patience, &self.best) else {
+            return false;
+        };
+        let evaluations = self.history.evaluations.iter();
+        let since = evaluations.filter(|(step, _)| *step > best.step);
+        since.count() >= patience as usize
     }
 
     /// Looks at the validation split, the noise and the gradient estimate.

@@ -133,6 +133,7 @@ impl World {
             batch_size: 8,
             micro_batches: 1,
             evaluate_every: 4,
+            patience: None,
             checkpoint_every: 3,
         }
     }

@@ -506,3 +506,20 @@ fn files_that_cannot_be_used_are_refused_by_name() {
     std::fs::write(world.path("train.tsv"), "label\ttext\nwarm\tsun\n").unwrap();
     check(9, &["train.tsv", "class"]);
 }
+
+#[test]
+fn a_training_without_progress_ends_early() {
+    let world = World::new();
+    let mut config = world.language_modelling(lora(None));
+    (config.evaluate_every, config.patience) = (1, Some(2));
+    // Too small to change a bit.
+    config.training.learning_rate = 1e-30;
+    let result = finish(&config, &world.path("patient"));
+    assert_eq!((result.losses.len(), result.best_step), (2, 0));
+    assert_eq!(result.evaluations.len(), 3);
+    config.patience = None;
+    assert_eq!(finish(&config, &world.path("endless")).losses.len(), 12);
+    config.patience = Some(0);
+    let error = config.validate().unwrap_err().to_string();
+    assert_eq!(error, "patience: expected at least 1, found 0");
+}

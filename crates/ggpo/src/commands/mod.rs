@@ -5,6 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod estimate;
 pub(crate) mod eval;
+pub(crate) mod export;
 pub(crate) mod features;
 pub(crate) mod fetch;
 pub(crate) mod generate;

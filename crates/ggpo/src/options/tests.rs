@@ -250,10 +250,12 @@ fn options_of_before_say_the_same() {
 }
 
 /// Settings that say nothing unless they are set.
-const WITHOUT_DEFAULT: [&str; 17] = [
+const WITHOUT_DEFAULT: [&str; 19] = [
     "checkpoint_every",
     "evaluate_every",
     "model",
+    "patience",
+    "task.chat_template",
     "task.columns.label",
     "task.columns.pair",
     "task.columns.text",

@@ -6,8 +6,13 @@ use std::process::Stdio;
 use crate::common::{World, read};
 use crate::runner::{json, program, refused, succeeds};
 
-/// Two conversations, of which the second has two turns of the assistant.
+/// Two conversations, of which the second has two turns of the assistant, and a decoder
+/// that reads them whole.
 fn write_chats(world: &World) {
+    let config = world.path("decoder/config.json");
+    let mut fields = json(&String::from_utf8(read(&config)).unwrap());
+    fields["max_position_embeddings"] = 256.into();
+    std::fs::write(config, fields.to_string()).unwrap();
     let say = |role: &str, content: &str| serde_json::json!({"role": role, "content": content});
     let chats = [
         vec![say("user", "the sun"), say("assistant", "rose")],
@@ -112,4 +117,38 @@ fn chats_that_cannot_be_read_are_refused() {
         &words("preview train.tsv --model decoder --chat-template chatml"),
     );
     assert!(error.contains("task.chat_template"), "{error}");
+}
+
+#[test]
+fn an_adapter_becomes_a_gguf_file_or_says_what_to_do() {
+    let world = World::new();
+    write_chats(&world);
+    let train = |more: &str, out: &str| {
+        let data = "--train chats.jsonl --validation chats.jsonl --steps 2 --batch-size 2";
+        succeeds(
+            &world,
+            &words(&format!("train {CHATML} {data} {more} --out {out}")),
+        );
+    };
+    train("--rank 4 --scaling rslora", "runs/lora");
+    let said = succeeds(&world, &words("export --run runs/lora --gguf adapter.gguf"));
+    assert!(said.ends_with("layers written: adapter.gguf\n"), "{said}");
+    let file = read(&world.path("adapter.gguf"));
+    assert_eq!(&file[..4], b"GGUF");
+    assert!(file.windows(6).any(|bytes| bytes == b"lora_b"));
+
+    train("--rank 4 --method dora", "runs/dora");
+    let error = refused(&world, &words("export --run runs/dora --gguf dora.gguf"));
+    assert!(
+        error.contains("DoRA") && error.contains("ggpo merge"),
+        "{error}"
+    );
+    assert!(!world.path("dora.gguf").exists());
+    let encoder = "train --model encoder --train train.tsv --steps 2 --max-length 24 --out runs/e";
+    succeeds(&world, &words(encoder));
+    let error = refused(&world, &words("export --run runs/e --gguf e.gguf"));
+    assert!(
+        error.contains("trained whole") && error.contains("ggpo merge"),
+        "{error}"
+    );
 }

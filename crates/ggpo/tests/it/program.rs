@@ -5,7 +5,7 @@ use crate::runner::{json, refused, run, succeeds};
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_tensor::simd::{Level, level};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "train",
     "methods",
     "compare",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 16] = [
     "preview",
     "generate",
     "merge",
+    "export",
     "inspect",
     "fetch",
     "sharpness",

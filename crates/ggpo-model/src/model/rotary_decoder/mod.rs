@@ -218,6 +218,10 @@ impl<F: RotaryFamily> Family for F {
         self.decoder().extra(name, head)
     }
 
+    fn rotary_decoder(&self) -> Option<RotaryDecoder> {
+        Some(self.decoder())
+    }
+
     fn positions(&self) -> usize {
         self.decoder().max_position_embeddings
     }
