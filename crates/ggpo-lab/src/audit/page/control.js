@@ -1,6 +1,7 @@
 // Buttons, keys, sliders, and the start.
 
 function drawPlace() {
+  drawMap();
   const { doc, place } = page,
     facts = doc.layers[place.layer],
     option = (value, label, chosen) =>
@@ -17,6 +18,47 @@ function drawPlace() {
   $("at-row").innerHTML = numbers(facts.rows, place.row);
   $("at-column").innerHTML = numbers(facts.columns, place.column);
   for (const id of ["at-layer", "at-row", "at-column"]) $(id).disabled = !doc.whole;
+}
+
+// The noise of the layer, one square for each element, by which another can be chosen. The
+// arrow keys walk through it; it is one stop of the tabulator.
+function drawMap() {
+  const { doc, place } = page;
+  $("map").hidden = !doc.whole;
+  if (!doc.whole) return;
+  const eps = doc.traces.find((trace) => trace.layer === place.layer).passes[place.step].eps;
+  const largest = Math.max(...eps.flat().map(Math.abs), 1e-30);
+  const square = (x, i, j) => {
+    const chosen = i === place.row && j === place.column;
+    const strength = ((100 * Math.abs(x)) / largest).toFixed(0);
+    return `<td role="gridcell"><button type="button" data-row="${i}" data-column="${j}" tabindex="${chosen ? 0 : -1}" class="${x < 0 ? "below" : ""}" style="--strength:${strength}%" aria-label="row ${i}, column ${j}: noise ${short(x)}"${chosen ? ' aria-current="true"' : ""}></button></td>`;
+  };
+  const rows = eps.map((row, i) => `<tr role="row">${row.map((x, j) => square(x, i, j)).join("")}</tr>`);
+  $("map").innerHTML =
+    `<p>The noise ε of the whole layer in this step, ${eps.length} × ${eps[0].length}: blue above 0, red below. A square chooses its element.</p><div class="scroll"><table role="grid" aria-label="Noise of the layer">${rows.join("")}</table></div>`;
+}
+
+function chooseSquare(i, j) {
+  const { rows, columns } = page.doc.layers[page.place.layer];
+  if (i < 0 || j < 0 || i >= rows || j >= columns) return;
+  [page.place.row, page.place.column] = [i, j];
+  redraw();
+  $("map").querySelector("[aria-current]").focus();
+}
+
+const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+function listenToMap() {
+  $("map").addEventListener("click", (event) => {
+    const { row, column } = event.target.dataset;
+    if (row) chooseSquare(Number(row), Number(column));
+  });
+  $("map").addEventListener("keydown", (event) => {
+    const by = STEPS[event.key];
+    if (!by) return;
+    event.preventDefault();
+    event.stopPropagation();
+    chooseSquare(page.place.row + by[0], page.place.column + by[1]);
+  });
 }
 
 function take(field, value) {
@@ -59,6 +101,7 @@ function reset() {
 }
 
 function listen() {
+  listenToMap();
   $("tabs").innerHTML = PHASES.map(
     (name, k) => `<li><button type="button" data-phase="${k}"><span>${k + 1}</span> ${name}</button></li>`,
   ).join("");

@@ -125,6 +125,7 @@ fn the_page_checks_itself_and_can_be_walked_through() {
         assert!(marks.iter().any(|mark| *mark == "agrees"));
         assert!(marks.iter().all(|mark| *mark != "differs"));
         assert_eq!(seen["opened"], true);
+        assert_eq!(seen["chosen"], json!([2, 2]));
         assert_eq!((&seen["links"], &seen["unnamed"]), (&json!(0), &json!(0)));
         // Twice sigma is twice the noise: all roundings are those of half of it.
         let number =

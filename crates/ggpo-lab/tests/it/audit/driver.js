@@ -48,6 +48,10 @@ function walk() {
   $("reset").click();
   seen.reset = [valueOf("eps"), document.getElementById("cell-eps").dataset.mark];
   seen.after = counts();
+  $("map").querySelector('[data-row="1"][data-column="2"]').click();
+  document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true }));
+  seen.chosen = ["at-row", "at-column"].map((id) => Number($(id).value));
+  seen.marks.push(marks());
   seen.unnamed = [...document.querySelectorAll("button, select, input, summary, [role=region]")].filter(
     (element) =>
       !(element.textContent.trim() || element.getAttribute("aria-label") || element.closest("label")),
