@@ -12,6 +12,7 @@ use ggpo_train::Error;
 use serde_json::json;
 
 use crate::output::print_json;
+use crate::say;
 use crate::source::Source;
 
 /// Arguments of `ggpo export`.
@@ -60,7 +61,7 @@ impl Export {
         if self.json {
             return print_json(&json!({"gguf": self.gguf, "layers": layers}));
         }
-        println!("adapters of {layers} layers written: {path}");
+        say!("adapters of {layers} layers written: {path}");
         Ok(())
     }
 }
