@@ -6,7 +6,8 @@ use std::process::Command;
 /// The browser that there is: what `GGPO_CHROMIUM` names, or the first of its usual names
 /// on the path.
 pub fn find() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("GGPO_CHROMIUM") {
+    let named = std::env::var_os("GGPO_CHROMIUM").filter(|named| !named.is_empty());
+    if let Some(named) = named {
         return Some(named.into());
     }
     let path = std::env::var_os("PATH")?;
