@@ -54,7 +54,10 @@ fn no_seed_and_no_change_of_one_ends_a_target() {
     let world = World::new();
     let [changes, only, first] = VARIABLES.map(|name| std::env::var(name).ok());
     let number = |text: Option<String>| text.map(|text| text.parse::<u64>().unwrap());
-    let (changes, first) = (number(changes).unwrap_or(CHANGES), number(first).unwrap_or(0));
+    let (changes, first) = (
+        number(changes).unwrap_or(CHANGES),
+        number(first).unwrap_or(0),
+    );
     let chosen = |target: &&Target| only.as_ref().is_none_or(|only| only == target.name);
     for target in TARGETS.iter().filter(chosen) {
         let mut executions = 0;
