@@ -131,7 +131,15 @@ enum Task {
     },
 }
 
+/// The name under which this program is `ggpo`: it is started from outside by the
+/// torture.
+const GGPO: &str = if cfg!(windows) { "ggpo.exe" } else { "ggpo" };
+
 fn main() -> ExitCode {
+    let own = std::env::args_os().next().unwrap_or_default();
+    if Path::new(&own).file_name() == Some(GGPO.as_ref()) {
+        return ggpo::main();
+    }
     ggpo_tensor::memory::keep_freed_memory();
     ggpo::signals::survive_limits();
     match ggpo::parse::<Arguments>() {

@@ -235,7 +235,7 @@ mod tests {
         let path = folder.path().join("checkpoint.bin");
         let newest = || read_newest::<u32>(&path, "run");
         assert!(newest().expect("no error").is_none());
-        for step in [1, 2] {
+        for step in [1_u32, 2] {
             write(&path, "run", &step).expect("writes");
         }
         let (state, warning) = newest().expect("reads").expect("is there");

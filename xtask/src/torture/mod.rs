@@ -32,7 +32,7 @@ pub(crate) fn torture(arguments: &Arguments) -> Result<()> {
     let seed = arguments.seed.unwrap_or_else(seed_of_now);
     ggpo::note!("torture with --seed {seed}");
     let subject = Subject::new()?;
-    let faults = Faults::compile(subject.folder())?;
+    let faults = Faults::compile(subject.home())?;
     let begin = Instant::now();
     let most = Duration::from_secs_f64(60.0 * arguments.minutes);
     let mut counts = [0_usize; WAYS.len()];

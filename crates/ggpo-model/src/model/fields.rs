@@ -169,7 +169,7 @@ impl<'a> Fields<'a> {
         let count = count.and_then(|count| usize::try_from(count).ok());
         count
             .filter(|count| (1..=most).contains(count))
-            .ok_or_else(|| self.wrong(name, &format!("a whole number from 1 to {most}")))
+            .ok_or_else(|| self.wrong(name, &format!("a whole number above 0, at most {most}")))
     }
 
     pub(super) fn count_or(&self, name: &str, default: usize) -> Result<usize> {

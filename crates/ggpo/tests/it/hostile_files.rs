@@ -386,7 +386,7 @@ fn numbers_in_descriptions_are_bounded() {
             config[field] = json!(value)
         });
         for command in ["inspect encoder", &format!("{TRAIN} out")] {
-            refuses(&world, command, &["config.json", field, "from 1 to"]);
+            refuses(&world, command, &["config.json", field, "above 0, at most"]);
         }
     }
     let world = World::new();
@@ -398,7 +398,7 @@ fn numbers_in_descriptions_are_bounded() {
     refuses(
         &world,
         "eval --model encoder test.tsv",
-        &["num_labels", "from 1 to"],
+        &["num_labels", "above 0, at most"],
     );
     // Nobody has trained a head.
     change_json(&world.path("encoder/config.json"), |config| {
