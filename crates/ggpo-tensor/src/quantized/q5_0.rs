@@ -45,7 +45,7 @@ mod tests {
         let mut block = [0; BYTES];
         // d = 0.5. All high bits but those of elements 3 and 20: q = 16 stands for 0.
         block[..2].copy_from_slice(&0x3800_u16.to_le_bytes());
-        block[2..6].copy_from_slice(&!(1_u32 << 3 | 1 << 20).to_le_bytes());
+        block[2..6].copy_from_slice(&(!(1_u32 << 3 | 1 << 20)).to_le_bytes());
         block[6] = 0x01;
         block[6 + 3] = 0x0f;
         block[6 + 4] = 0x70;
