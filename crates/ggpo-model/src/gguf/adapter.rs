@@ -10,9 +10,9 @@ use ggpo_tensor::{Tensor, flat};
 
 use super::Reading;
 use super::description::ARCHITECTURES;
-use super::parameters::{half_split_order, stored_name};
+use super::parameters::{half_split_order, heads, stored_name};
 use super::writer::Writer;
-use crate::model::{ActingWeights, Model, RotaryDecoder};
+use crate::model::{ActingWeights, Model};
 
 /// Why an adapter cannot be written.
 const INSTEAD: &str = "merge it into the model instead: ggpo merge";
@@ -55,9 +55,10 @@ pub fn adapter_bytes(model: &Model, acting: &ActingWeights<f32>) -> Reading<Vec<
                  of it; {INSTEAD}"
             ));
         }
-        let name = stored_name(&format!("{module}.weight"), decoder.gemma.is_some());
+        let weight = format!("{module}.weight");
+        let name = stored_name(&weight, decoder.gemma.is_some());
         let factor = (strength(layer) / alpha) as f32;
-        let heads = heads(module, &decoder).filter(|_| architecture.turns_neighbours);
+        let heads = heads(&weight, &decoder).filter(|_| architecture.turns_neighbours);
         let mut b = in_file_order(&layer.b, heads, decoder.head_dim);
         b.iter_mut().for_each(|x| *x *= factor);
         let shape = |x: &Tensor<f32>| [x.shape()[0], x.shape()[1]];
@@ -70,15 +71,6 @@ pub fn adapter_bytes(model: &Model, acting: &ActingWeights<f32>) -> Reading<Vec<
 /// The scaling times the rank.
 fn strength(layer: &Acting<f32>) -> f64 {
     f64::from(layer.scaling) * layer.a.shape()[0] as f64
-}
-
-/// Heads of a projection to queries or keys; none of another module.
-fn heads(module: &str, decoder: &RotaryDecoder) -> Option<usize> {
-    match module.rsplit('.').next() {
-        Some("q_proj") => Some(decoder.num_attention_heads),
-        Some("k_proj") => Some(decoder.num_key_value_heads),
-        _ => None,
-    }
 }
 
 /// The numbers of B; of a projection to heads whose neighbouring channels are turned

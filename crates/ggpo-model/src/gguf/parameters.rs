@@ -21,7 +21,7 @@ use ndarray::Axis;
 use super::Reading;
 use super::description::Description;
 use super::file::{Elements, File, StoredTensor};
-use crate::model::{Model, ParameterSpec};
+use crate::model::{Model, ParameterSpec, RotaryDecoder};
 use crate::parameters::Parameters;
 
 /// All parameters of the model, and a check that the file has no others.
@@ -98,12 +98,7 @@ fn insert<T: Scalar>(
     description: &Description,
 ) -> Reading<()> {
     let decoder = &description.decoder;
-    let heads = match () {
-        () if !description.turns_neighbours => None,
-        () if spec.name.ends_with(".q_proj.weight") => Some(decoder.num_attention_heads),
-        () if spec.name.ends_with(".k_proj.weight") => Some(decoder.num_key_value_heads),
-        () => None,
-    };
+    let heads = heads(&spec.name, decoder).filter(|_| description.turns_neighbours);
     let order = heads.map(|heads| half_split_order(heads, decoder.head_dim));
     let dense = match stored.elements {
         Elements::F32 => dense(&spec.shape, stored.bytes),
@@ -144,6 +139,15 @@ fn dense<T: Scalar>(shape: &[usize], bytes: &[u8]) -> Tensor<T> {
         .iter()
         .map(|word| T::from_f64(f32::from_le_bytes(*word).into()));
     tensor(shape, elements.collect())
+}
+
+/// Heads of a weight that makes queries or keys; none of another.
+pub(super) fn heads(weight: &str, decoder: &RotaryDecoder) -> Option<usize> {
+    match weight.strip_suffix("_proj.weight")?.rsplit('.').next()? {
+        "q" => Some(decoder.num_attention_heads),
+        "k" => Some(decoder.num_key_value_heads),
+        _ => None,
+    }
 }
 
 /// For each row of a query or key weight the row of the file: of a head's d rows,

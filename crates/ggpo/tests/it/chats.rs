@@ -38,7 +38,7 @@ fn a_model_learns_a_conversation_and_has_it() {
     let world = World::new();
     write_chats(&world);
     let data = "--train chats.jsonl --validation chats.jsonl";
-    let how = "--method full --steps 60 --batch-size 2 --lr 1e-2 --max-length 128";
+    let how = "--method full --steps 300 --batch-size 2 --lr 1e-2 --max-length 128";
     succeeds(
         &world,
         &words(&format!("train {CHATML} {data} {how} --out runs/chat")),
