@@ -5,10 +5,11 @@ use crate::runner::{json, refused, run, succeeds};
 use ggpo_lora::peft::PeftAdapter;
 use ggpo_tensor::simd::{Level, level};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "train",
     "methods",
     "compare",
+    "estimate",
     "features",
     "eval",
     "predict",
