@@ -96,7 +96,7 @@ impl Preview {
             write_atomically(path, page.as_bytes()).map_err(|cause| Error::io(path, cause))?;
         }
         if self.json {
-            return shown.iter().try_for_each(|row| print_json(row));
+            return shown.iter().try_for_each(print_json);
         }
         note!("{}", dataset.notes);
         if let Some(path) = &self.html {
