@@ -165,7 +165,7 @@ fn scored<'a>(
     stepper: &mut Stepper<'a>,
     of: impl for<'s> Fn(&'s Stepper<'a>) -> &'s [Batch],
 ) -> f64 {
-    let sizes: Vec<usize> = of(stepper).iter().map(|batch| area(batch)).collect();
+    let sizes: Vec<usize> = of(stepper).iter().map(area).collect();
     let chosen = choose(&sizes);
     let mut curve = Vec::new();
     for at in chosen.into_iter().rev() {
