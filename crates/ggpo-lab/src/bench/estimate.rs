@@ -161,8 +161,11 @@ fn scoring(config: &RunConfig, stepper: &mut Stepper<'_>) -> f64 {
 }
 
 /// Seconds of the scores of batches, from a few of them.
-fn scored(stepper: &mut Stepper<'_>, of: impl for<'s> Fn(&'s Stepper<'_>) -> &'s [Batch]) -> f64 {
-    let sizes: Vec<usize> = of(stepper).iter().map(|batch| area(batch)).collect();
+fn scored<'a>(
+    stepper: &mut Stepper<'a>,
+    of: impl for<'s> Fn(&'s Stepper<'a>) -> &'s [Batch],
+) -> f64 {
+    let sizes: Vec<usize> = of(stepper).iter().map(area).collect();
     let chosen = choose(&sizes);
     let mut curve = Vec::new();
     for at in chosen.into_iter().rev() {
