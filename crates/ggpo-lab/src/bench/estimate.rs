@@ -162,7 +162,7 @@ fn scoring(config: &RunConfig, stepper: &mut Stepper<'_>) -> f64 {
 
 /// Seconds of the scores of batches, from a few of them.
 fn scored(stepper: &mut Stepper<'_>, of: impl for<'a> Fn(&'a Stepper<'_>) -> &'a [Batch]) -> f64 {
-    let sizes: Vec<usize> = of(stepper).iter().map(|batch| area(batch)).collect();
+    let sizes: Vec<usize> = of(stepper).iter().map(area).collect();
     let chosen = choose(&sizes);
     let mut curve = Vec::new();
     for at in chosen.into_iter().rev() {
