@@ -100,7 +100,7 @@ fn run(name: &str, seconds: u64) -> Result<u64> {
     if !output.status.success() {
         let lines: Vec<&str> = said.lines().rev().take(30).collect();
         let lines: Vec<&str> = lines.into_iter().rev().collect();
-        eprint!("{}\n", lines.join("\n"));
+        eprintln!("{}", lines.join("\n"));
         bail!(
             "{name}: found something; the input is in fuzz/{}",
             finds.display()

@@ -1,9 +1,9 @@
 //! Files of others, read with bounds, and files of our own, there whole or not at
 //! all.
 //!
-//! * [`read`]: only plain files are read, and only as much as was allowed.
+//! * [`mod@read`]: only plain files are read, and only as much as was allowed.
 //! * [`json`]: JSON in which every key stands once.
-//! * [`write`]: a temporary name, then a rename; never in place of what is no file.
+//! * [`mod@write`]: a temporary name, then a rename; never in place of what is no file.
 //! * [`lock`]: one process at a time in a folder.
 //! * [`sentence`]: whatever was found in a file, as one line for a person.
 

@@ -36,7 +36,7 @@ impl Followed {
     /// Work called `label` of `total` pieces called `unit`, which begins now, as
     /// `headline` says.
     pub fn begin(headline: &str, label: &str, total: u64, unit: &str) -> Self {
-        ggpo_files::sentence::note(&format!("{headline}"));
+        ggpo_files::sentence::note(headline);
         Followed {
             bar: bar(total, label, unit),
             label: label.to_owned(),

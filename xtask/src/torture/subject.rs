@@ -33,7 +33,7 @@ impl Subject {
         fs::copy(std::env::current_exe()?, &program).context("the program's own file")?;
         for (name, rows) in [("train", 60), ("validation", 20), ("test", TEST_ROWS)] {
             let row = |row: usize| {
-                let label = if row % 2 == 0 {
+                let label = if row.is_multiple_of(2) {
                     "warm\tthe sun"
                 } else {
                     "cold\tthe night"

@@ -150,7 +150,7 @@ fn calibrated(chosen: &Chosen<'_>, level: &str) -> Vec<Calibration> {
     if !chosen.iter().any(|(experiment, _)| asks(experiment)) {
         return Vec::new();
     }
-    ggpo_files::sentence::note(&format!("calibration"));
+    ggpo_files::sentence::note("calibration");
     calibration::all(match level {
         "quick" => Effort::Quick,
         _ => Effort::Default,

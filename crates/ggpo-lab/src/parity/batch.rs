@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use ggpo_model::Precision;
     use ggpo_model::weights::to_safetensors;
-    use ggpo_model::{BertConfig, T5Config};
+    use ggpo_model::{BertConfig, Body, T5Config};
 
     fn bert(head: Head) -> Model {
         let config = BertConfig {

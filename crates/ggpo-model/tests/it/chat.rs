@@ -84,7 +84,7 @@ fn published_templates_read_as_in_transformers() {
 fn turns_are_found_in_templates_that_do_not_mark_them() {
     let tokenizer = tokenizer();
     let all = cases("cases.json");
-    let line_break = tokenizer.encode("\n")[0];
+    let line_break = tokenizer.encode("\n").unwrap()[0];
     for name in ["llama3", "qwen2_5", "gemma3", "qwen3"] {
         let sister = &all[&format!("{name}_training")];
         let mut compared = 0;

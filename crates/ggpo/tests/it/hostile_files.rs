@@ -625,7 +625,7 @@ fn paths_are_text() {
     let world = World::new();
     let strange = OsStr::from_bytes(b"out\xff");
     for json in [&["--json"][..], &[]] {
-        let mut command = program(&world, &words(&format!("{TRAIN}")));
+        let mut command = program(&world, &words(TRAIN));
         let output = command.arg(strange).args(json).output().unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{errors}");

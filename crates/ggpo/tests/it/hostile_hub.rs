@@ -10,11 +10,13 @@ use ggpo::fetch::Hub;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
+/// A path, with the `Authorization` that came along.
+type Asked = (String, Option<String>);
+
 /// A server that answers every request as a test says, and what it was asked.
 struct Server {
     address: String,
-    /// Paths, each with the `Authorization` that came along.
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Server {
