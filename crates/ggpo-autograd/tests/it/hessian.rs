@@ -174,7 +174,7 @@ hessian_vector_products! {
     };
 
     of_moved_elements: [&[2, 3, 4], &[2, 1, 4]], |[x, y]| {
-        let x = ops::slice(&ops::concat(&[x, y], 1), 1, 1..4);
+        let (x, _) = ops::witness(&ops::slice(&ops::concat(&[x, y], 1), 1, 1..4));
         ops::mul(&ops::transpose(&x, 1, 2), &ops::reshape(&x, &[2, 4, 3]))
     };
 

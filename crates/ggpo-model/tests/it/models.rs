@@ -576,7 +576,7 @@ fn what_is_not_calculated_here_is_refused_by_name() {
     std::fs::write(folder.file("config.json"), "[]").unwrap();
     assert!(folder.config_error().contains("JSON object"));
     std::fs::write(folder.file("config.json"), "{").unwrap();
-    assert!(folder.config_error().contains("expected JSON"));
+    assert!(folder.config_error().contains("expected a JSON object"));
     std::fs::remove_file(folder.file("config.json")).unwrap();
     assert!(folder.config_error().contains("config.json"));
 }

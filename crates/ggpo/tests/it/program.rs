@@ -155,7 +155,7 @@ fn written_answers_are_counted_if_right() {
     let text = "eval --model decoder --task language-modelling test.txt --exact-match";
     let sentence = refused(&world, &text.split(' ').collect::<Vec<_>>());
     assert!(
-        sentence.contains("completion or text-to-text"),
+        sentence.contains("completion, text-to-text or chat"),
         "{sentence}"
     );
 }
