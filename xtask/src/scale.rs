@@ -46,7 +46,7 @@ pub(crate) fn scale(arguments: &Arguments) -> Result<()> {
         records.extend(bench(&config, process, || {})?);
     }
     drop(progress);
-    let command = format!("`cargo xtask scale --steps {}`", arguments.steps);
+    let command = format!("cargo xtask scale --steps {}", arguments.steps);
     let text = page(&records, &command).to_markdown("figures");
     write_atomically(&arguments.out, text.as_bytes())
         .with_context(|| arguments.out.display().to_string())?;

@@ -8,7 +8,7 @@
 use ggpo_lora::method::method;
 use ggpo_model::Body;
 use ggpo_report::format::{duration, fixed, percent, significant};
-use ggpo_report::{Block, Cell, Column, Page, Section, Table};
+use ggpo_report::{Block, Cell, Column, Page, Section, Table, Text};
 
 use super::estimate::{Network, RunEstimate};
 use super::{Machine, Record, Shape, flops};
@@ -108,7 +108,7 @@ pub fn page(records: &[Record], command: &str) -> Page {
             significant(rate / 1e9, 3),
             fixed(8.0 * NETWORK.bandwidth / 1e9, 0),
         )),
-        Block::paragraph(format!("Made by {command}.")),
+        Block::paragraph(Text::new("Made by ").code(command).plain(".")),
     ];
     Page {
         title: "Scale".to_owned(),
@@ -263,7 +263,7 @@ fn ends(models: &[Calculated]) -> Vec<Block> {
     vec![Block::paragraph(format!(
         "Every rank holds the whole model: more nodes make a step faster, not a model smaller, \
          and a model must fit into the memory of one. A step of 8 billion parameters takes {alone} \
-         on one node and {many} on 64; one accelerator does it in seconds. So this program is the \
+         on one node and {many} on 64, which is what accelerators are for. So this program is the \
          right tool where a model has up to about a billion parameters, where many small runs are \
          to be compared, or where every bit of a result has to be accounted for; beyond that, use \
          one for accelerators, and check it against this one on a small model.",
