@@ -9,6 +9,7 @@ mod chats;
 #[path = "../../../ggpo-train/tests/it/common.rs"]
 mod common;
 mod compare;
+mod estimate;
 mod fetch;
 mod hostile_files;
 mod hostile_hub;
