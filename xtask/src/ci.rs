@@ -38,13 +38,26 @@ const CANDLE: &str = "examples/candle/Cargo.toml";
 const BURN: &str = "examples/burn/Cargo.toml";
 
 /// Trainings that `mpirun` starts, in the program as the workspace has it.
-const MPI: [&str; 6] = [
+const MPI: [&str; 7] = [
     "test",
     "--workspace",
+    "--locked",
     "--features",
     "ggpo/mpi",
     "--test",
     "mpi",
+];
+
+const MPI_CLIPPY: [&str; 9] = [
+    "clippy",
+    "--workspace",
+    "--all-targets",
+    "--locked",
+    "--features",
+    "ggpo/mpi",
+    "--",
+    "-D",
+    "warnings",
 ];
 
 /// The program for people without a compiler, installed from its wheel.
@@ -87,7 +100,7 @@ fn checks() -> Vec<Check> {
     }));
     checks.push(check_with(&["xtask", "torture", "--minutes", "1"], None));
     match there_is("mpirun") {
-        true => checks.push(check_with(&MPI, None)),
+        true => checks.extend([check_with(&MPI_CLIPPY, None), check_with(&MPI, None)]),
         false => eprintln!("not run: trainings on several ranks, as there is no mpirun"),
     }
     checks.push(check_with(&["xtask", "repro", "--quick", "--out"], None));

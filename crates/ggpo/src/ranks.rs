@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ggpo_train::ranks::{Alone, Ranks};
+use ggpo_train::ranks::Ranks;
 
 /// The ranks of this training. Without the feature `mpi` a process is alone.
 pub(crate) fn ranks() -> anyhow::Result<Arc<dyn Ranks>> {
@@ -18,7 +18,7 @@ pub(crate) fn ranks() -> anyhow::Result<Arc<dyn Ranks>> {
             "expected a program built with the feature mpi under mpirun, found one without; \
              build it with --features mpi"
         );
-        Ok(Arc::new(Alone))
+        Ok(Arc::new(ggpo_train::ranks::Alone))
     }
 }
 
