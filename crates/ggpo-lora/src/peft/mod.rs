@@ -132,6 +132,19 @@ impl<T: Scalar> PeftAdapter<T> {
     /// [`LoraError::NotListed`] if a module is missing in `target_modules` or
     /// `modules_to_save`; [`LoraError::NotFinite`] and [`LoraError::Io`].
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), LoraError> {
+        self.write_with(folder, &[])
+    }
+
+    /// [`write`](Self::write), with other files beside those of the adapter: their names
+    /// and what is in them.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_with(
+        &self,
+        folder: impl AsRef<Path>,
+        others: &[(&str, &[u8])],
+    ) -> Result<(), LoraError> {
         let folder = folder.as_ref();
         let mut config = self.config.clone();
         if let Some(adapter) = self.adapters.values().next() {
@@ -143,10 +156,11 @@ impl<T: Scalar> PeftAdapter<T> {
         self.check(&config)?;
         let weights = weights::to_bytes(&folder.join(WEIGHTS_FILE), self, &config)?;
         let text = config.to_text();
-        let files = [
+        let own = [
             (CONFIG_FILE, text.as_bytes()),
             (WEIGHTS_FILE, weights.as_slice()),
         ];
+        let files = [&own, others].concat();
         write_folder_atomically(folder, &files).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => LoraError::Exists {
                 path: folder.to_owned(),

@@ -7,6 +7,7 @@
 //! unless what it reads has changed meanwhile. It holds a lock on the folder, so a second
 //! process is refused.
 
+mod card;
 mod config;
 mod description;
 mod events;

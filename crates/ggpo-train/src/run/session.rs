@@ -12,6 +12,7 @@ use ggpo_model::batch::Batch;
 use ggpo_model::{INITIALIZER_RANGE, Precision, is_in};
 use serde::{Deserialize, Serialize};
 
+use super::card::card;
 use super::config::RunConfig;
 use super::inputs::{Input, refuse_changes};
 use super::records::Records;
@@ -305,7 +306,7 @@ impl<'a> Session<'a> {
             return Ok(result);
         };
         match self.keep {
-            Keep::Weights => self.save_weights()?,
+            Keep::Weights => self.save_weights(&result)?,
             Keep::Records => {
                 let path = self.folder.join(CHECKPOINT);
                 remove_if_there(&path)?;
@@ -320,7 +321,7 @@ impl<'a> Session<'a> {
     }
 
     /// Writes what was trained: a PEFT folder, or the whole model.
-    fn save_weights(&self) -> Result<()> {
+    fn save_weights(&self, result: &RunResult) -> Result<()> {
         let trainer = &self.trainer;
         if !self.config.method.has_adapters() {
             return self.save_model();
@@ -343,7 +344,9 @@ impl<'a> Session<'a> {
                 steps: self.config.training.steps,
             },
         );
-        Ok(adapter.write(&folder)?)
+        let (validation, test) = (&result.validation, result.test.as_ref());
+        let card = card(self.config, model.peft_task_type(), validation, test);
+        Ok(adapter.write_with(&folder, &[("README.md", card.as_bytes())])?)
     }
 
     /// Writes the whole model as a folder like the one it came from.

@@ -27,6 +27,27 @@ const COMMANDS: [&str; 19] = [
     "man",
 ];
 
+#[test]
+fn an_adapter_has_a_card_without_paths() {
+    let world = World::new();
+    train(&world, "run", &["--method", "ggpo"]);
+    let card = String::from_utf8(read(&world.path("run/adapter/README.md"))).unwrap();
+    assert!(
+        card.starts_with("---\nbase_model: encoder\nlibrary_name: peft\n"),
+        "{card}"
+    );
+    for part in [
+        "train.tsv",
+        "accuracy",
+        "sigma",
+        "AutoModelForSequenceClassification",
+    ] {
+        assert!(card.contains(part), "{part}: {card}");
+    }
+    let folder = world.folder.path().display().to_string();
+    assert!(!card.contains(&folder), "{card}");
+}
+
 /// Trains an adapter of the tiny encoder in the folder `out`.
 fn train(world: &World, out: &str, more: &[&str]) -> String {
     let mut arguments = vec![
