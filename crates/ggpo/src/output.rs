@@ -46,7 +46,7 @@ pub fn print(text: fmt::Arguments<'_>) {
     keep(io::stdout().lock().write_fmt(text));
 }
 
-/// Shows what was printed so far.
+/// Shows what was printed.
 pub(crate) fn flush() {
     keep(io::stdout().lock().flush());
 }

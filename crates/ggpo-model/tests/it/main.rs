@@ -4,6 +4,7 @@
 //! takes longer than most tests.
 
 mod chat;
+mod descriptions;
 mod generate;
 mod gguf;
 mod minilm;

@@ -5,6 +5,7 @@
 
 mod audit;
 mod book;
+mod bounds;
 mod chats;
 #[path = "../../../ggpo-train/tests/it/common.rs"]
 mod common;
@@ -15,6 +16,7 @@ mod hostile_files;
 mod hostile_hub;
 mod levels;
 mod methods;
+mod outputs;
 mod program;
 mod refusals;
 mod runner;
