@@ -10,6 +10,7 @@ mod fuzz;
 mod parity;
 mod peft_check;
 mod python;
+mod ranks;
 mod release;
 mod repro;
 mod scale;

@@ -12,6 +12,8 @@
 //! * [`record`]: the result, as JSON and as a table.
 //! * [`profile`]: where a step's time goes.
 //! * [`cost`]: every method beside LoRA.
+//! * [`estimate`](mod@estimate): a run before it starts; [`ranks`]: two of them, measured
+//!   beside it; [`scale`]: models and machines that are not here.
 //! * [`contender`] and [`goals`]: who is compared, and what they are held to at
 //!   each [`level`] of instruction set; [`study`]: the goals, measured in
 //!   [`rounds`], also beside PyTorch ([`torch`]), with the [`products`] on their
@@ -26,6 +28,7 @@ pub mod level;
 pub mod machine;
 pub mod products;
 pub mod profile;
+pub mod ranks;
 pub mod record;
 pub mod rounds;
 pub mod scale;

@@ -11,6 +11,7 @@ use ggpo_report::format::{duration, fixed, percent, significant};
 use ggpo_report::{Block, Cell, Column, Page, Section, Table, Text};
 
 use super::estimate::{Network, RunEstimate};
+use super::ranks::TwoRanks;
 use super::{Machine, Record, Shape, flops};
 
 /// The models, the smallest first.
@@ -83,11 +84,12 @@ impl Calculated {
     }
 }
 
-/// The page, from measurements of [`MEASURED`] with plain LoRA.
+/// The page, from measurements of [`MEASURED`] with plain LoRA, and of two ranks if there
+/// are any.
 ///
 /// # Panics
 /// If a measurement is missing.
-pub fn page(records: &[Record], command: &str) -> Page {
+pub fn page(records: &[Record], ranks: Option<&TwoRanks>, command: &str) -> Page {
     let measured = |shape: Shape| {
         let record = records.iter().find(|record| record.shape == shape);
         record.expect("it was measured")
@@ -110,32 +112,34 @@ pub fn page(records: &[Record], command: &str) -> Page {
         )),
         Block::paragraph(Text::new("Made by ").code(command).plain(".")),
     ];
+    let mut sections = vec![
+        Section::new("time", "Time", vec![Block::Table(times(&models))]),
+        Section::new(
+            "bound",
+            "What bounds it",
+            vec![Block::Table(bounds(&models))],
+        ),
+        Section::new(
+            "memory",
+            "Memory of a node",
+            vec![Block::Table(memory(&models))],
+        ),
+        Section::new(
+            "check",
+            "Checked against measurement",
+            vec![Block::Table(checked(&models, &seconds, &measured))],
+        ),
+    ];
+    sections.extend(ranks.map(TwoRanks::section));
+    sections.push(Section::new(
+        "end",
+        "Where this program stops being the right tool",
+        ends(&models),
+    ));
     Page {
         title: "Scale".to_owned(),
         lead,
-        sections: vec![
-            Section::new("time", "Time", vec![Block::Table(times(&models))]),
-            Section::new(
-                "bound",
-                "What bounds it",
-                vec![Block::Table(bounds(&models))],
-            ),
-            Section::new(
-                "memory",
-                "Memory of a node",
-                vec![Block::Table(memory(&models))],
-            ),
-            Section::new(
-                "check",
-                "Checked against measurement",
-                vec![Block::Table(checked(&models, &seconds, &measured))],
-            ),
-            Section::new(
-                "end",
-                "Where this program stops being the right tool",
-                ends(&models),
-            ),
-        ],
+        sections,
     }
 }
 

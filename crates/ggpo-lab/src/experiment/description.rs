@@ -13,6 +13,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::kinds::Kind;
+use super::plan::Cell;
 use super::primary::Primary;
 use crate::verdict::ClaimKind;
 
@@ -198,12 +199,25 @@ pub struct Point {
     pub label_noise: Option<f64>,
 }
 
+impl Point {
+    /// Whether a cell has its training rows and its wrong labels.
+    pub(super) fn has_data_of(&self, cell: &Cell) -> bool {
+        self.rows.is_none_or(|rows| Some(rows) == cell.rows)
+            && self
+                .label_noise
+                .is_none_or(|noise| noise == cell.label_noise)
+    }
+}
+
 /// The runs of a level of effort.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grid {
     /// Methods by id; all without it.
     pub methods: Option<Vec<String>>,
+    /// Methods by id that run at other rows and wrong labels too than those on which the
+    /// claim is tested, and that figures over the rank show; all without it.
+    pub elsewhere: Option<Vec<String>>,
     /// Tasks by id; all without it.
     pub tasks: Option<Vec<String>>,
     /// Seeds of the compared runs: 1 to this.
@@ -303,6 +317,13 @@ impl Experiment {
 }
 
 impl Grid {
+    /// Whether a method runs at other rows and wrong labels too than those on which the
+    /// claim is tested.
+    pub(super) fn is_elsewhere(&self, method: &MethodEntry) -> bool {
+        let ids = self.elsewhere.as_ref();
+        ids.is_none_or(|ids| ids.contains(&method.id))
+    }
+
     /// Seeds of the compared runs of a method.
     pub fn seeds(&self, method: &str) -> impl Iterator<Item = u64> + use<> {
         1..=self.seeds_of.get(method).copied().unwrap_or(self.seeds)

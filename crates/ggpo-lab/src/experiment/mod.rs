@@ -173,7 +173,7 @@ fn run_all(
             records,
             calibrations: &[],
         };
-        let plan = outcome.plan();
+        let plan = outcome.agenda();
         let before = records.iter().count();
         let with = (experiment.smoothing, features.as_deref());
         let place = (&mut *records, order.out);

@@ -78,6 +78,19 @@ impl<'a> Outcome<'a> {
         runs
     }
 
+    /// The plan in the order in which it is carried out: tuning, then the data on which the
+    /// claim is tested, and of these every run of one seed before the next. A study that is
+    /// cut short has then compared all methods where it matters, with fewer seeds.
+    pub fn agenda(&self) -> Vec<PlannedRun> {
+        let mut runs = self.plan();
+        runs.sort_by_key(|run| {
+            let tuning = run.config.task.test.is_none();
+            let decides = self.experiment.at.has_data_of(&run.cell);
+            (!tuning, !decides, run.cell.seed)
+        });
+        runs
+    }
+
     /// Whether every run of the plan has its record.
     pub fn missing(&self) -> usize {
         let open = |task: &TaskEntry| {
@@ -147,9 +160,7 @@ impl<'a> Outcome<'a> {
     pub fn runs_at(&self, task: &TaskEntry, method: &MethodEntry, at: Point) -> Vec<Run<'a>> {
         let mut runs = self.runs(task, method);
         runs.retain(|Run { cell, .. }| {
-            at.rank.is_none_or(|rank| rank == cell.rank)
-                && at.rows.is_none_or(|rows| Some(rows) == cell.rows)
-                && at.label_noise.is_none_or(|noise| noise == cell.label_noise)
+            at.rank.is_none_or(|rank| rank == cell.rank) && at.has_data_of(cell)
         });
         runs
     }

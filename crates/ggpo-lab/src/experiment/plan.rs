@@ -150,6 +150,9 @@ impl Experiment {
                 }
             }
         }
+        if !grid.is_elsewhere(method) {
+            runs.retain(|run| self.at.has_data_of(&run.cell));
+        }
         runs
     }
 

@@ -231,6 +231,58 @@ fn keys_tell_runs_apart_by_what_they_depend_on() {
     assert!(keys(&parse(&longer)).iter().all(|key| !first.contains(key)));
 }
 
+#[test]
+fn what_decides_is_done_first_and_seed_by_seed() {
+    let text = EXPERIMENT
+        .replace("PRECONDITION", "at = { rows = 64, label_noise = 0.2 }")
+        .replace(
+            "seeds = 8",
+            "seeds = 8\nrows = [32, 64]\nlabel_noise = [0.0, 0.2]",
+        );
+    let experiment = Experiment::parse(&text, Path::new("made-up.toml")).unwrap();
+    let outcome = ggpo_lab::experiment::Outcome {
+        experiment: &experiment,
+        level: "default",
+        grid: &experiment.grid["default"],
+        records: &Records::default(),
+        calibrations: &[],
+    };
+    let agenda = outcome.agenda();
+    let first: Vec<_> = agenda[..4]
+        .iter()
+        .map(|run| (run.method.as_str(), run.cell.rows, run.cell.seed))
+        .collect();
+    let at = |method, seed| (method, Some(64), seed);
+    let expected = [at("ggpo", 1), at("lora", 1), at("ggpo", 2), at("lora", 2)];
+    assert_eq!(first, expected);
+    let cells = agenda
+        .iter()
+        .map(|run| (run.cell.rows, run.cell.label_noise));
+    let decide = cells.map(|cell| cell == (Some(64), 0.2));
+    assert_eq!(
+        decide.collect::<Vec<_>>().iter().rposition(|it| *it),
+        Some(15)
+    );
+    assert_eq!(agenda.len(), outcome.plan().len());
+
+    // A method that is not elsewhere has only the runs that decide.
+    let text = text.replace("seeds = 8", "elsewhere = [\"lora\"]\nseeds = 8");
+    let fewer = Experiment::parse(&text, Path::new("made-up.toml")).unwrap();
+    let outcome = ggpo_lab::experiment::Outcome {
+        experiment: &fewer,
+        grid: &fewer.grid["default"],
+        ..outcome
+    };
+    let count = |method| {
+        outcome
+            .plan()
+            .iter()
+            .filter(|it| it.method == method)
+            .count()
+    };
+    assert_eq!([count("ggpo"), count("lora")], [8, 32]);
+}
+
 /// The README says what the committed report says.
 #[test]
 fn the_readme_holds_the_verdicts_of_the_report() {

@@ -88,11 +88,13 @@ fn level(experiment: &Experiment, name: &str, grid: &Grid) -> Option<String> {
         return say("seeds", "expected at least 1, found 0".to_owned());
     }
     let method = |id: &&String| !experiment.methods.iter().any(|method| method.id == **id);
-    if let Some(id) = grid.methods.iter().flatten().find(method) {
-        return say(
-            "methods",
-            format!("expected the id of a method, found \"{id}\""),
-        );
+    for (field, ids) in [("methods", &grid.methods), ("elsewhere", &grid.elsewhere)] {
+        if let Some(id) = ids.iter().flatten().find(method) {
+            return say(
+                field,
+                format!("expected the id of a method, found \"{id}\""),
+            );
+        }
     }
     let task = |id: &&String| !experiment.tasks.iter().any(|task| task.id == **id);
     if let Some(id) = grid.tasks.iter().flatten().find(task) {

@@ -70,6 +70,8 @@ fn at_rank(
 fn curves(outcome: &Outcome<'_>, task: &TaskEntry) -> Figure {
     let experiment = outcome.experiment;
     let ranks = &outcome.grid.ranks;
+    let mut shown = experiment.methods_of(outcome.grid);
+    shown.retain(|method| outcome.grid.is_elsewhere(method));
     let panel = |(at, title): (Point, String)| {
         let curve = |method: &&MethodEntry| {
             let point = |&rank: &usize| {
@@ -93,11 +95,7 @@ fn curves(outcome: &Outcome<'_>, task: &TaskEntry) -> Figure {
             title,
             x: Axis::log("rank").with_ticks(ranks.iter().map(|&rank| rank as f64)),
             y: Axis::linear(experiment.primary.title()),
-            series: experiment
-                .methods_of(outcome.grid)
-                .iter()
-                .map(curve)
-                .collect(),
+            series: shown.iter().map(curve).collect(),
             references: references.into_iter().collect(),
         }
     };
@@ -190,6 +188,9 @@ fn ranks(outcome: &Outcome<'_>, task: &TaskEntry) -> Table {
                     ..at
                 };
                 let runs = outcome.runs_at(task, method, at);
+                if runs.is_empty() {
+                    continue;
+                }
                 let scores = |train: bool| {
                     runs.iter().filter_map(move |run| match train {
                         true => Some(&run.record.train),
