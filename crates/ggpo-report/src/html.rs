@@ -121,7 +121,7 @@ fn table(table: &Table) -> Markup {
         div.scroll role="region" aria-label=(table.caption) tabindex="0" { "\n"
             table { "\n"
                 @if !table.caption.is_empty() {
-                    caption { (table.caption) } "\n"
+                    caption { span { (table.caption) } } "\n"
                 }
                 thead { "\n"
                     tr {

@@ -56,6 +56,14 @@ impl<T: Scalar> Operation<T> for CrossEntropy<T> {
 /// If there is not one target per row, or a target is not below the number of
 /// classes.
 pub fn cross_entropy<T: Scalar>(logits: &Var<T>, targets: &[Option<usize>]) -> Var<T> {
+    cross_entropies(logits, targets).0
+}
+
+/// [`cross_entropy`], and the loss of every row that has a target, of which it is the mean.
+///
+/// # Panics
+/// As [`cross_entropy`].
+pub fn cross_entropies<T: Scalar>(logits: &Var<T>, targets: &[Option<usize>]) -> (Var<T>, Vec<T>) {
     let (rows, classes) = view2(logits.value()).dim();
     assert_eq!(rows, targets.len(), "cross-entropy: rows and targets");
     for &target in targets.iter().flatten() {
@@ -75,14 +83,15 @@ pub fn cross_entropy<T: Scalar>(logits: &Var<T>, targets: &[Option<usize>]) -> V
         .collect();
     let count = losses.len();
     let value = reduce::sum(&losses) / T::from_f64(count.max(1) as f64);
-    logits
+    let mean = logits
         .tape()
         .record(&[logits], tensor(&[1], vec![value]), || CrossEntropy {
             logits: logits.value().clone(),
             targets: targets.to_vec(),
             log_sums,
             count,
-        })
+        });
+    (mean, losses)
 }
 
 #[cfg(test)]

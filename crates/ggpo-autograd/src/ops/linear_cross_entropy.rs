@@ -82,6 +82,19 @@ pub fn linear_cross_entropy<'a, T: Scalar>(
     bias: Option<&Var<T>>,
     targets: &[usize],
 ) -> Var<T> {
+    linear_cross_entropies(states, weight, bias, targets).0
+}
+
+/// [`linear_cross_entropy`], and the loss of every row, of which it is the mean.
+///
+/// # Panics
+/// As [`linear_cross_entropy`].
+pub fn linear_cross_entropies<'a, T: Scalar>(
+    states: &Var<T>,
+    weight: impl Into<Weight<'a, T>>,
+    bias: Option<&Var<T>>,
+    targets: &[usize],
+) -> (Var<T>, Vec<T>) {
     let weight = weight.into();
     let head = LogitLayer {
         weight: weight.view(),
@@ -100,7 +113,7 @@ pub fn linear_cross_entropy<'a, T: Scalar>(
     let mut inputs = vec![states, &weight_input];
     inputs.extend(bias);
     let again = weight.needs_gradient() || bias.is_some_and(Var::needs_gradient);
-    states
+    let mean = states
         .tape()
         .record(&inputs, tensor(&[1], vec![value]), || LinearCrossEntropy {
             state_gradient: mean_rows.map(|means| means - head.weight.rows(targets)),
@@ -112,7 +125,8 @@ pub fn linear_cross_entropy<'a, T: Scalar>(
                 log_sums,
             }),
             count,
-        })
+        });
+    (mean, losses)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod peak_under_noise;
 pub mod random_features;
 pub mod toy;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// One calibration and what came of it.
@@ -95,13 +96,15 @@ impl Effort {
 /// All calibrations, in the order of the report; those of the sharpness measures
 /// belong after these.
 pub fn all(effort: Effort) -> Vec<Calibration> {
-    vec![
-        frozen_a::calibrate(effort.of(400, frozen_a::REPETITIONS)),
-        random_features::calibrate(effort.of(16, random_features::REPETITIONS)),
-        peak_under_noise::calibrate(effort.of(200, peak_under_noise::REPETITIONS)),
-        toy::calibrate(effort.of(4, toy::SEEDS)),
-        sharpness(),
-    ]
+    let all: [fn(Effort) -> Calibration; 5] = [
+        |effort| frozen_a::calibrate(effort.of(400, frozen_a::REPETITIONS)),
+        |effort| random_features::calibrate(effort.of(16, random_features::REPETITIONS)),
+        |effort| peak_under_noise::calibrate(effort.of(200, peak_under_noise::REPETITIONS)),
+        |effort| toy::calibrate(effort.of(4, toy::SEEDS)),
+        |_| sharpness(),
+    ];
+    // Side by side, and in this order.
+    all.par_iter().map(|calibrate| calibrate(effort)).collect()
 }
 
 /// The measures of sharpness, on functions whose Hessian is known.

@@ -10,7 +10,7 @@ use ggpo_train::{Error, Result};
 use super::description::{Experiment, Grid, MethodEntry, Point, Precondition, TaskEntry, sha256};
 use super::kinds::Kind;
 use super::primary::Primary;
-use crate::verdict::{ClaimKind, plan_is_testable};
+use crate::verdict::{ClaimKind, fewest_pairs};
 
 /// A comparison as a person asks for it.
 #[derive(Debug, Clone)]
@@ -39,8 +39,8 @@ impl Comparison {
     /// The experiment.
     ///
     /// # Errors
-    /// If the reference is not among the methods, there is none beside it, or so few
-    /// seeds cannot decide.
+    /// If the reference is not among the methods, there is none beside it, one stands
+    /// twice, so few seeds cannot decide, or a rate or the margin is no such number.
     pub fn experiment(&self) -> Result<Experiment> {
         let named = |name: &str| self.methods.iter().any(|(method, ..)| method == name);
         if !named(&self.reference) {
@@ -60,8 +60,35 @@ impl Comparison {
             let expected = "at least two methods, the reference among them";
             return Err(Error::config("methods", expected, "one"));
         }
-        plan_is_testable(self.seeds as usize, family)
-            .map_err(|reason| Error::config("seeds", "enough to decide", reason))?;
+        let fewest = fewest_pairs(family);
+        if (self.seeds as usize) < fewest {
+            let methods = self.methods.len();
+            let expected = format!("at least {fewest}, to decide between {methods} methods");
+            return Err(Error::config("seeds", expected, self.seeds));
+        }
+        let twice = |(index, (name, ..)): &(usize, &(String, String, MethodConfig))| {
+            self.methods[..*index]
+                .iter()
+                .any(|(other, ..)| other == name)
+        };
+        if let Some((_, (name, ..))) = self.methods.iter().enumerate().find(twice) {
+            let found = format!("{name} twice");
+            return Err(Error::config("methods", "every method once", found));
+        }
+        for (index, rate) in self.learning_rates.iter().enumerate() {
+            if !(rate.is_finite() && *rate > 0.0) {
+                let expected = "finite numbers above 0";
+                return Err(Error::config("learning_rates", expected, rate));
+            }
+            if self.learning_rates[..index].contains(rate) {
+                let found = format!("{rate} twice");
+                return Err(Error::config("learning_rates", "every rate once", found));
+            }
+        }
+        if let Some(margin) = self.margin.filter(|it| !(it.is_finite() && *it > 0.0)) {
+            let expected = "a finite number above 0";
+            return Err(Error::config("margin", expected, margin));
+        }
         let config = &self.run;
         let primary = match config.task.chosen_metric() {
             Metric::Accuracy => Primary::Accuracy,

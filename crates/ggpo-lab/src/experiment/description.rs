@@ -224,6 +224,9 @@ pub struct Grid {
     pub seeds: u64,
     /// Fewer seeds for some methods.
     pub seeds_of: BTreeMap<String, u64>,
+    /// Seeds after which the results may be looked at once, and what is clear then ends:
+    /// [`INTERIM_PAIRS`](crate::verdict::INTERIM_PAIRS), or without it no look.
+    pub look: Option<u64>,
     /// Learning rates: of every run, or tried in tuning.
     pub learning_rates: Vec<f64>,
     /// Seeds that choose a learning rate for every method, from 101 on; 0 without tuning.

@@ -10,6 +10,7 @@ use ggpo_train::run::{Corpora, DESCRIPTION, Keep, run_on};
 use ggpo_train::{Error, Result};
 use rayon::ThreadPoolBuilder;
 
+use super::description::Experiment;
 use super::plan::PlannedRun;
 use super::record::{Flatness, Record, Records};
 use crate::progress::Followed;
@@ -44,10 +45,10 @@ impl Jobs {
 pub(super) fn carry_out(
     runs: &[PlannedRun],
     jobs: Jobs,
-    (smoothing, features): (f64, Option<&Path>),
+    (experiment, features): (&Experiment, Option<&Path>),
     (records, out): (&mut Records, &Path),
-    label: &str,
 ) -> Result<()> {
+    let label = &experiment.id;
     let mut missing: Vec<&PlannedRun> = Vec::new();
     for run in mine(runs, jobs.shard) {
         let known = missing.iter().any(|other| other.key == run.key);
@@ -90,7 +91,7 @@ pub(super) fn carry_out(
                     let of = missing.len();
                     state.0.reach(done, || format!("{finished} of {of} runs"));
                 };
-                one(planned, &corpora, &folder, smoothing, features, on_step)
+                one(planned, &corpora, &folder, experiment, features, on_step)
             });
             let mut state = state.lock().expect("no panic while locked");
             // Steps that an earlier call had done, or that were given up.
@@ -120,7 +121,7 @@ fn one(
     planned: &PlannedRun,
     corpora: &Corpora,
     folder: &Path,
-    smoothing: f64,
+    experiment: &Experiment,
     features: Option<&Path>,
     on_step: &mut dyn FnMut(),
 ) -> Result<Record> {
@@ -138,7 +139,7 @@ fn one(
     let seconds = begun.elapsed().as_secs_f64();
     let measured = planned.sharpness && result.diverged_at.is_none();
     let sharpness = measured.then(|| sharpness_of(folder)).transpose()?;
-    Ok(Record::new(planned, result, smoothing, seconds, sharpness))
+    Ok(Record::new(planned, result, experiment, seconds, sharpness))
 }
 
 /// Training rows that the sharpness is measured on.

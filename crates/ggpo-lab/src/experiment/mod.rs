@@ -13,12 +13,16 @@
 pub mod compare;
 pub mod description;
 mod execute;
+mod items;
 pub mod kinds;
+mod look;
 pub mod outcome;
 pub mod plan;
+mod precondition;
 pub mod primary;
 pub mod record;
 mod report;
+pub mod rows;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -175,9 +179,9 @@ fn run_all(
         };
         let plan = outcome.agenda();
         let before = records.iter().count();
-        let with = (experiment.smoothing, features.as_deref());
+        let with = (experiment, features.as_deref());
         let place = (&mut *records, order.out);
-        execute::carry_out(&plan, order.jobs, with, place, &experiment.id)?;
+        execute::carry_out(&plan, order.jobs, with, place)?;
         // Tuning that is finished brings new runs; a part of a plan may bring none.
         if records.iter().count() == before {
             return Ok(());

@@ -1,12 +1,12 @@
 //! The runs of an experiment at a level of effort, as far as they have records.
 
-use super::description::{Experiment, Grid, MethodEntry, Point, Precondition, TaskEntry};
+use super::description::{Experiment, Grid, MethodEntry, Point, TaskEntry};
 use super::plan::{Cell, PlannedRun};
 use super::primary::Primary;
 use super::record::{Record, Records};
 use crate::calibration::Calibration;
-use crate::statistics::mean;
-use crate::verdict::{Claim, Judgement, judge_table};
+use crate::statistics::{Interval, mean};
+use crate::verdict::{Claim, INTERIM_PAIRS, Interim, Judgement, judge_table};
 
 /// An experiment at a level of effort, with what is known of it.
 pub struct Outcome<'a> {
@@ -38,6 +38,9 @@ pub struct Judged<'a> {
     pub judgement: Judgement,
     /// The pairs' differences to each reference, positive where the method is better.
     pub differences: Vec<(String, Vec<f64>)>,
+    /// The interval of the gain on the deciding reference for other seeds and other test
+    /// rows, where the records hold the rows. It decides nothing.
+    pub two_way: Option<Interval>,
 }
 
 /// The learning rates at which a method is compared.
@@ -70,9 +73,7 @@ impl<'a> Outcome<'a> {
         for task in self.experiment.tasks_of(self.grid) {
             for method in self.experiment.methods_of(self.grid) {
                 runs.extend(self.experiment.tuning(self.grid, task, method));
-                for &rate in self.rates(task, method).known() {
-                    runs.extend(self.experiment.compared(self.grid, task, method, rate));
-                }
+                runs.extend(self.compared(task, method, self.last_seed(task, method)));
             }
         }
         runs
@@ -135,6 +136,8 @@ impl<'a> Outcome<'a> {
                     Some(_) => f64::NEG_INFINITY,
                     None => self.experiment.primary.quality(&run.record.validation),
                 })
+                // Nothing is worse than what is no number.
+                .map(|it| if it.is_nan() { f64::NEG_INFINITY } else { it })
                 .collect();
             (rate, mean(&qualities).unwrap_or(f64::NEG_INFINITY))
         };
@@ -147,13 +150,22 @@ impl<'a> Outcome<'a> {
         Some(Run { cell, record })
     }
 
-    /// The compared runs of a method on a task that have a record, over the whole grid.
-    pub fn runs(&self, task: &TaskEntry, method: &MethodEntry) -> Vec<Run<'a>> {
+    /// The compared runs of a method on a task up to a seed, as far as its learning rate is
+    /// known.
+    fn compared(&self, task: &TaskEntry, method: &MethodEntry, last: u64) -> Vec<PlannedRun> {
         let rates = self.rates(task, method);
         let rates = rates.known().iter();
-        let planned =
-            rates.flat_map(|&rate| self.experiment.compared(self.grid, task, method, rate));
-        planned.filter_map(|run| self.run(&run)).collect()
+        let mut runs: Vec<PlannedRun> = rates
+            .flat_map(|&rate| self.experiment.compared(self.grid, task, method, rate))
+            .collect();
+        runs.retain(|run| run.cell.seed <= last);
+        runs
+    }
+
+    /// The compared runs of a method on a task that have a record, over the whole grid.
+    pub fn runs(&self, task: &TaskEntry, method: &MethodEntry) -> Vec<Run<'a>> {
+        let planned = self.compared(task, method, self.last_seed(task, method));
+        planned.iter().filter_map(|run| self.run(run)).collect()
     }
 
     /// Those of them at the point where the claim is tested.
@@ -165,6 +177,23 @@ impl<'a> Outcome<'a> {
         runs
     }
 
+    /// Pairs of a method and each of its references that are planned.
+    pub(super) fn planned_pairs(&self, task: &TaskEntry, method: &MethodEntry) -> usize {
+        let references = self.experiment.references_of(method).iter();
+        let seeds = references
+            .chain([&method.id])
+            .map(|id| self.grid.seeds(id).count());
+        let seeds = seeds.min().unwrap_or(0);
+        let seeds = match self.look(task, method) {
+            None | Some(Interim::Continue) => seeds,
+            Some(_) => seeds.min(INTERIM_PAIRS),
+        };
+        match self.grid.tuning_seeds {
+            0 => seeds * self.grid.learning_rates.len(),
+            _ => seeds,
+        }
+    }
+
     /// The measure of a run; of one that diverged, the worst value that was fixed.
     pub fn value(&self, record: &Record) -> f64 {
         match record.diverged_at {
@@ -173,30 +202,54 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// Differences of a method to a reference, positive where the method is better, by the
-    /// pairs of runs with the same seed, and where rates are fixed the same rate.
+    /// The records of a method and a reference, by the pairs of runs with the same seed up
+    /// to the last, and where rates are fixed the same rate.
+    pub(super) fn pairs(
+        &self,
+        task: &TaskEntry,
+        [method, reference]: [&MethodEntry; 2],
+        last: u64,
+    ) -> Vec<[&'a Record; 2]> {
+        let at = self.experiment.at;
+        let [runs, others] = [method, reference].map(|method| {
+            let planned = self.compared(task, method, last).into_iter();
+            let here = planned.filter(|run| run.cell.is_at(at));
+            here.filter_map(|run| self.run(&run))
+                .collect::<Vec<Run<'a>>>()
+        });
+        let tuned = self.grid.tuning_seeds > 0;
+        let pair = |run: &Run<'a>| {
+            let matches = |other: &&Run<'a>| {
+                other.cell.seed == run.cell.seed
+                    && (tuned || other.cell.learning_rate == run.cell.learning_rate)
+            };
+            let other = others.iter().find(matches)?;
+            Some([run.record, other.record])
+        };
+        runs.iter().filter_map(pair).collect()
+    }
+
+    /// 1 where a higher measure is better, else -1.
+    pub(super) fn sign(&self) -> f64 {
+        match self.experiment.primary.higher_is_better() {
+            true => 1.0,
+            false => -1.0,
+        }
+    }
+
+    /// Differences of a method to a reference, positive where the method is better, one
+    /// for each pair.
     fn differences(
         &self,
         task: &TaskEntry,
         [method, reference]: [&MethodEntry; 2],
         value: impl Fn(&Record) -> f64,
     ) -> Vec<f64> {
-        let at = self.experiment.at;
-        let [runs, others] = [method, reference].map(|it| self.runs_at(task, it, at));
-        let tuned = self.grid.tuning_seeds > 0;
-        let sign = match self.experiment.primary.higher_is_better() {
-            true => 1.0,
-            false => -1.0,
-        };
-        let pair = |run: &Run<'_>| {
-            let matches = |other: &&Run<'_>| {
-                other.cell.seed == run.cell.seed
-                    && (tuned || other.cell.learning_rate == run.cell.learning_rate)
-            };
-            let other = others.iter().find(matches)?;
-            Some(sign * (value(run.record) - value(other.record)))
-        };
-        runs.iter().filter_map(pair).collect()
+        let last = self.last_seed(task, method);
+        let pairs = self.pairs(task, [method, reference], last).into_iter();
+        pairs
+            .map(|[run, other]| self.sign() * (value(run) - value(other)))
+            .collect()
     }
 
     /// The differences of a method to each of its references; for sharpness, in each of
@@ -245,114 +298,10 @@ impl<'a> Outcome<'a> {
             .zip(judged)
             .map(|(method, (judgement, claim))| Judged {
                 method,
+                two_way: self.two_way(task, method, judgement.reference.as_deref()),
                 judgement,
                 differences: claim.references,
             })
             .collect()
-    }
-
-    /// Whether the claim of a method can be tested on a task; else the number that says no.
-    fn precondition(
-        &self,
-        task: &TaskEntry,
-        method: &MethodEntry,
-    ) -> std::result::Result<(), String> {
-        for name in &self.experiment.stands_on {
-            match self.calibrations.iter().find(|it| it.name == *name) {
-                Some(calibration) if calibration.passed => {}
-                Some(_) => return Err(format!("the calibration {name} failed")),
-                None => return Err(format!("the calibration {name} was not carried out")),
-            }
-        }
-        let at = self.experiment.at;
-        let train_loss = |method: &MethodEntry, at| {
-            let runs = self.runs_at(task, method, at);
-            let losses: Vec<f64> = runs.iter().map(|run| run.record.train.loss).collect();
-            mean(&losses).unwrap_or(f64::NAN)
-        };
-        let references = self.experiment.references_of(method).iter();
-        let mut references = references.map(|id| self.experiment.method(id));
-        match self.experiment.precondition {
-            Precondition::None => Ok(()),
-            Precondition::GradientShare { at_least } => {
-                let runs = self.runs_at(task, method, at);
-                let shares: Vec<f64> = runs
-                    .iter()
-                    .filter_map(|run| run.record.gradient_share)
-                    .collect();
-                match mean(&shares).unwrap_or(0.0) {
-                    share if share >= at_least => Ok(()),
-                    share => Err(format!(
-                        "the gradient term holds {share:.2e} of the noise's variance, less than \
-                         {at_least}"
-                    )),
-                }
-            }
-            Precondition::MatchedTraining { within } => {
-                let own = train_loss(method, at);
-                let furthest = references
-                    .map(|it| (own - train_loss(it, at)).abs())
-                    .fold(0.0, f64::max);
-                match furthest <= within {
-                    true => Ok(()),
-                    false => Err(format!(
-                        "the mean training losses are {furthest:.4} apart, more than {within}"
-                    )),
-                }
-            }
-            Precondition::Interpolation { above, below } => {
-                references.try_for_each(|it| self.interpolates(task, it, above, below))
-            }
-        }
-    }
-
-    /// Whether the mean training error of a method falls over the rank from above one bound
-    /// to below another, without rising by more than the second on the way.
-    fn interpolates(
-        &self,
-        task: &TaskEntry,
-        method: &MethodEntry,
-        above: f64,
-        below: f64,
-    ) -> std::result::Result<(), String> {
-        let mut ranks = self.grid.ranks.clone();
-        ranks.sort_unstable();
-        let error = |&rank: &usize| {
-            let at = Point {
-                rank: Some(rank),
-                ..self.experiment.at
-            };
-            let runs = self.runs_at(task, method, at);
-            let classes = runs
-                .iter()
-                .filter_map(|run| run.record.train.classes.as_ref());
-            let errors: Vec<f64> = classes.map(|it| 1.0 - it.accuracy).collect();
-            mean(&errors).unwrap_or(f64::NAN)
-        };
-        let shares: Vec<f64> = ranks.iter().map(error).collect();
-        let (Some(first), Some(last)) = (shares.first(), shares.last()) else {
-            return Err("there is no rank".to_owned());
-        };
-        if *first <= above || first.is_nan() {
-            return Err(format!(
-                "the mean training error is {first:.4} at rank {}, not above {above}",
-                ranks[0]
-            ));
-        }
-        if *last >= below || last.is_nan() {
-            let rank = ranks[ranks.len() - 1];
-            return Err(format!(
-                "the mean training error is {last:.4} at rank {rank}, not below {below}"
-            ));
-        }
-        let rise = shares.windows(2).position(|pair| pair[1] > pair[0] + below);
-        match rise {
-            None => Ok(()),
-            Some(index) => Err(format!(
-                "the mean training error rises from rank {} to {}",
-                ranks[index],
-                ranks[index + 1]
-            )),
-        }
     }
 }

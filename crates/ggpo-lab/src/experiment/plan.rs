@@ -7,7 +7,7 @@ use ggpo_train::run::RunConfig;
 use ggpo_train::schedule::Warmup;
 use ggpo_train::trainer::TrainerConfig;
 
-use super::description::{Experiment, Grid, MethodEntry, TaskEntry, sha256};
+use super::description::{Experiment, Grid, MethodEntry, Point, TaskEntry, sha256};
 use super::primary::Primary;
 
 /// One run of an experiment.
@@ -40,6 +40,15 @@ pub struct Cell {
     pub label_noise: f64,
     /// Seed.
     pub seed: u64,
+}
+
+impl Cell {
+    /// Whether it lies at a point, of which what is not said does not matter.
+    pub(super) fn is_at(&self, at: Point) -> bool {
+        at.rank.is_none_or(|rank| rank == self.rank)
+            && at.rows.is_none_or(|rows| Some(rows) == self.rows)
+            && at.label_noise.is_none_or(|noise| noise == self.label_noise)
+    }
 }
 
 /// What stands for the folder of the features in an experiment's paths.

@@ -1,6 +1,7 @@
 //! What is kept of a run: one line of JSON in `runs.jsonl`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,9 +9,11 @@ use std::path::{Path, PathBuf};
 use ggpo_train::metrics::Scores;
 use ggpo_train::run::RunResult;
 use ggpo_train::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::description::Experiment;
 use super::plan::PlannedRun;
+use super::rows::Rows;
 use crate::sharpness::{Sharpness, SpaceSharpness};
 use crate::statistics::{Bump, bump, mean};
 
@@ -58,6 +61,10 @@ pub struct Record {
     /// Sharpness at the end, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharpness: Option<Flatness>,
+    /// What single test rows lost after the last step, where it is of use; older records
+    /// do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<Rows>,
 }
 
 /// Sharpness on the training rows.
@@ -68,20 +75,30 @@ pub struct Flatness {
     /// In the space of the factors.
     pub factors: SpaceFlatness,
     /// Rise of the mean loss under GGPO's noise.
+    #[serde(deserialize_with = "number_or_null")]
     pub noise_rise: f64,
     /// The same to second order.
+    #[serde(deserialize_with = "number_or_null")]
     pub noise_predicted: f64,
 }
 
-/// Sharpness in one space.
+/// Sharpness in one space; not a number where there is none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SpaceFlatness {
     /// SAM sharpness: the rise of the loss in a ball.
+    #[serde(deserialize_with = "number_or_null")]
     pub rise: f64,
     /// Largest eigenvalue of the Hessian.
+    #[serde(deserialize_with = "number_or_null")]
     pub eigenvalue: f64,
     /// Its trace.
+    #[serde(deserialize_with = "number_or_null")]
     pub trace: f64,
+}
+
+/// JSON writes what is no number as `null`.
+fn number_or_null<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 impl Flatness {
@@ -116,7 +133,7 @@ impl Record {
     pub(super) fn new(
         planned: &PlannedRun,
         result: RunResult,
-        smoothing: f64,
+        experiment: &Experiment,
         seconds: f64,
         sharpness: Option<Flatness>,
     ) -> Self {
@@ -143,7 +160,7 @@ impl Record {
             diverged_at: result.diverged_at,
             validation: validation.clone(),
             train: result.last_train,
-            bump: bump(&result.losses, smoothing),
+            bump: bump(&result.losses, experiment.smoothing),
             losses: pieces.filter_map(mean).collect(),
             gradient_share: mean_of(share),
             row_std: mean_of(row_std),
@@ -151,6 +168,9 @@ impl Record {
             best: (result.best_step, result.test),
             test: result.last_test,
             sharpness,
+            rows: result
+                .last_test_rows
+                .and_then(|rows| Rows::of(experiment, rows)),
         }
     }
 }
@@ -215,7 +235,7 @@ impl Records {
         Ok((records, whole, text.len()))
     }
 
-    /// Adds the records of another folder.
+    /// Adds the records of another folder; of two of one run, that which holds its rows.
     ///
     /// # Errors
     /// If two of the same run are of different versions of the program.
@@ -230,7 +250,15 @@ impl Records {
                 );
                 return Err(Error::file(other.path, problem));
             }
-            self.by_key.entry(key).or_insert(record);
+            match self.by_key.entry(key) {
+                Entry::Occupied(mut known) if known.get().rows.is_none() => {
+                    if record.rows.is_some() {
+                        known.insert(record);
+                    }
+                }
+                Entry::Occupied(_) => {}
+                Entry::Vacant(place) => _ = place.insert(record),
+            }
         }
         Ok(())
     }

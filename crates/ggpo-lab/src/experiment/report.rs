@@ -1,19 +1,21 @@
 //! The report: verdicts first, then a section for each experiment, then how it was run.
 
+mod before;
+mod csv;
+
 use std::path::Path;
 
 use ggpo_files::write_atomically;
 use ggpo_report::format::{ABSENT, duration, p_value, plural, signed};
 use ggpo_report::{Block, Page, Section, Text, Tone, VerdictLine};
-use ggpo_train::metrics::Scores;
 use ggpo_train::{Error, Result};
 
-use super::description::Precondition;
+use super::compare::ONLY_LEVEL;
 use super::kinds::{Finding, Findings};
 use super::outcome::Outcome;
 use super::record::Records;
 use crate::bench::Machine;
-use crate::verdict::{ClaimKind, Verdict};
+use crate::verdict::Verdict;
 
 /// Everything that a report is made of.
 pub(super) struct Study<'a> {
@@ -129,6 +131,10 @@ impl Study<'_> {
         versions.dedup();
         let files = self.parts.iter().map(|(outcome, _)| {
             let experiment = outcome.experiment;
+            if outcome.level == ONLY_LEVEL {
+                return Text::new("given on the command line, SHA-256 of its settings ")
+                    .code(&experiment.sha256);
+            }
             Text::default()
                 .code(format!("{}.toml", experiment.id))
                 .plain(format!(", level {}, SHA-256 ", outcome.level))
@@ -169,87 +175,6 @@ impl Study<'_> {
             .iter()
             .filter(move |record| keys.binary_search(&record.key).is_ok())
     }
-
-    /// One row for each run of each experiment.
-    fn csv(&self) -> String {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        let head = [
-            "experiment",
-            "task",
-            "method",
-            "rank",
-            "learning_rate",
-            "rows",
-            "label_noise",
-            "seed",
-            "key",
-            "diverged_at",
-            "test_loss",
-            "test_accuracy",
-            "best_test_loss",
-            "best_test_accuracy",
-            "validation_loss",
-            "train_loss",
-            "train_accuracy",
-            "bump_height",
-            "bump_length",
-            "gradient_share",
-            "sharpness_merged",
-            "sharpness_factors",
-            "seconds",
-            "simd",
-            "version",
-        ];
-        writer.write_record(head).expect("writing to memory");
-        for (outcome, _) in &self.parts {
-            for run in outcome.plan() {
-                let Some(record) = outcome.records.get(&run) else {
-                    continue;
-                };
-                let optional =
-                    |value: Option<f64>| value.map(|it| it.to_string()).unwrap_or_default();
-                let loss = |scores: Option<&Scores>| optional(scores.map(|it| it.loss));
-                let accuracy = |scores: Option<&Scores>| {
-                    let classes = scores.and_then(|it| it.classes.as_ref());
-                    optional(classes.map(|it| it.accuracy))
-                };
-                let sharpness = record.sharpness.as_ref();
-                let row = [
-                    outcome.experiment.id.clone(),
-                    run.task.clone(),
-                    run.method.clone(),
-                    run.cell.rank.to_string(),
-                    run.cell.learning_rate.to_string(),
-                    run.cell.rows.map(|it| it.to_string()).unwrap_or_default(),
-                    run.cell.label_noise.to_string(),
-                    run.cell.seed.to_string(),
-                    record.key.clone(),
-                    record
-                        .diverged_at
-                        .map(|it| it.to_string())
-                        .unwrap_or_default(),
-                    loss(record.test.as_ref()),
-                    accuracy(record.test.as_ref()),
-                    loss(record.best.1.as_ref()),
-                    accuracy(record.best.1.as_ref()),
-                    record.validation.loss.to_string(),
-                    record.train.loss.to_string(),
-                    accuracy(Some(&record.train)),
-                    record.bump.height.to_string(),
-                    record.bump.length.to_string(),
-                    optional(record.gradient_share),
-                    optional(sharpness.map(|it| it.merged.rise)),
-                    optional(sharpness.map(|it| it.factors.rise)),
-                    format!("{:.3}", record.seconds),
-                    record.simd.clone(),
-                    record.version.clone(),
-                ];
-                writer.write_record(row).expect("writing to memory");
-            }
-        }
-        let bytes = writer.into_inner().expect("writing to memory");
-        String::from_utf8(bytes).expect("texts are UTF-8")
-    }
 }
 
 /// A claim as a line of the verdicts.
@@ -271,7 +196,10 @@ fn line(outcome: &Outcome<'_>, finding: &Finding) -> VerdictLine {
                 .map(|p| format!(", {}", p_value(p)))
                 .unwrap_or_default();
             let (gain, unit) = (signed(mean, finding.decimals), finding.unit);
-            let pairs = plural(judgement.pairs, "pair");
+            let pairs = match judgement.pairs < finding.planned {
+                true => format!("{} of {} pairs", judgement.pairs, finding.planned),
+                false => plural(judgement.pairs, "pair"),
+            };
             let needed = match judgement.verdict {
                 Verdict::Undecided {
                     pairs_needed: Some(needed),
@@ -300,7 +228,7 @@ fn section(outcome: &Outcome<'_>, findings: &Findings) -> Section {
     let experiment = outcome.experiment;
     let mut blocks = vec![Block::paragraph(experiment.question.as_str())];
     if experiment.kind.has_runs() {
-        blocks.push(before(outcome));
+        blocks.push(before::block(outcome));
     }
     let missing = match experiment.kind.has_runs() {
         true => outcome.missing(),
@@ -321,96 +249,4 @@ fn section(outcome: &Outcome<'_>, findings: &Findings) -> Section {
         blocks.push(Block::List(points.map(|it| it.as_str().into()).collect()));
     }
     Section::new(&experiment.id, &experiment.title, blocks)
-}
-
-/// What was written down before anything ran.
-fn before(outcome: &Outcome<'_>) -> Block {
-    let experiment = outcome.experiment;
-    let grid = outcome.grid;
-    let titles = |ids: &[String]| {
-        let titles: Vec<&str> = ids
-            .iter()
-            .map(|id| experiment.method(id).title.as_str())
-            .collect();
-        ggpo_report::format::listed(&titles)
-    };
-    let kind = match experiment.claim_kind {
-        ClaimKind::Better => "better than the reference",
-        ClaimKind::NoWorse => "no worse than the reference",
-    };
-    let numbers = |values: &[f64]| {
-        let words: Vec<String> = values.iter().map(|it| it.to_string()).collect();
-        words.join(", ")
-    };
-    let mut points: Vec<Text> = Vec::new();
-    let mut say = |name: &str, text: String| {
-        points.push(Text::default().strong(format!("{name}: ")).plain(text));
-    };
-    let claim = experiment.claim.replace("{method}", "the method");
-    let claim = claim
-        .replace("{reference}", "its reference")
-        .replace(": {task}", "");
-    say("Claim", format!("{claim} ({kind})"));
-    if !experiment.references.is_empty() {
-        say("References", titles(&experiment.references));
-    }
-    say(
-        "Primary measure",
-        format!("{}, after the last step", experiment.primary.title()),
-    );
-    say(
-        "Margin",
-        format!("{}{}", experiment.margin, experiment.primary.unit()),
-    );
-    let precondition = match experiment.precondition {
-        Precondition::None => None,
-        Precondition::GradientShare { at_least } => Some(format!(
-            "the gradient term holds a share of the noise's variance of at least {at_least}"
-        )),
-        Precondition::Interpolation { above, below } => Some(format!(
-            "the reference's mean training error is above {above} at the lowest rank, below \
-             {below} at the highest, and does not rise between"
-        )),
-        Precondition::MatchedTraining { within } => Some(format!(
-            "the mean training losses of method and reference are at most {within} apart"
-        )),
-    };
-    if let Some(precondition) = precondition {
-        say("Precondition", precondition);
-    }
-    if !experiment.stands_on.is_empty() {
-        say(
-            "Stands on the calibrations",
-            experiment.stands_on.join(", "),
-        );
-    }
-    if let Some(worst) = experiment.diverged {
-        say("A run that diverges counts as", worst.to_string());
-    }
-    let at = experiment.at;
-    let mut place = Vec::new();
-    place.extend(at.rank.map(|rank| format!("rank {rank}")));
-    place.extend(at.rows.map(|rows| format!("{rows} rows")));
-    place.extend(
-        at.label_noise
-            .map(|noise| format!("{:.0} % wrong labels", 100.0 * noise)),
-    );
-    if !place.is_empty() {
-        say("The claim is tested at", place.join(", "));
-    }
-    let runs = match grid.tuning_seeds {
-        0 => format!(
-            "{} at learning rates {}",
-            plural(grid.seeds as usize, "seed"),
-            numbers(&grid.learning_rates)
-        ),
-        tuning => format!(
-            "learning rates {} tried by every method with {}, then {} at the best",
-            numbers(&grid.learning_rates),
-            plural(tuning as usize, "seed"),
-            plural(grid.seeds as usize, "seed")
-        ),
-    };
-    say("Runs", runs);
-    Block::List(points)
 }

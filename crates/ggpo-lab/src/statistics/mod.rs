@@ -5,6 +5,7 @@
 //!
 //! * [`t_interval`] is the interval to report: that of [`bootstrap_interval`] is
 //!   too narrow for a handful of pairs.
+//! * [`two_way_interval`] holds for other test items, too.
 //! * [`sign_flip_p_value`] is an exact test that supposes nothing about their
 //!   distribution, [`holm`] corrects a table of them.
 //! * [`equivalent`] tells "no difference that matters" from "too few runs".
@@ -21,10 +22,11 @@ mod sign_flip;
 mod student;
 mod summary;
 mod trials;
+mod two_way;
 mod welch;
 mod wilson;
 
-pub use bootstrap::{bootstrap_interval, bootstrap_table_interval};
+pub use bootstrap::bootstrap_interval;
 pub use course::{Bump, bump, smooth};
 pub use equivalence::equivalent;
 pub use holm::{holm, smallest_p_after_holm};
@@ -39,5 +41,6 @@ pub use sign_flip::{
 };
 pub use summary::{cohens_d, mean, median, quantile, standard_deviation};
 pub use trials::expected_best;
+pub use two_way::two_way_interval;
 pub use welch::{Welch, welch};
 pub use wilson::wilson_interval;

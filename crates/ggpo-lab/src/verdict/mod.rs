@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::statistics::Interval;
 
-pub use plan::{INTERIM_PAIRS, Interim, interim_look, plan_is_testable};
+pub use plan::{INTERIM_PAIRS, Interim, fewest_pairs, interim_look, plan_is_testable};
 pub use rule::{judge, judge_table};
 
 /// The chance of a false verdict that is allowed.

@@ -1,5 +1,6 @@
 //! What may be run, and when it may be looked at.
 
+use ggpo_report::format::plural;
 use serde::{Deserialize, Serialize};
 
 use super::ALPHA;
@@ -19,14 +20,15 @@ pub fn plan_is_testable(pairs: usize, family: usize) -> Result<(), String> {
     }
     let fewest = fewest_pairs(family);
     Err(format!(
-        "the smallest p that {pairs} pairs can have after Holm's correction over {} is \
-         {smallest:.3}, above {ALPHA}; {fewest} pairs are needed",
+        "the smallest p that {} can have after Holm's correction over {} is {smallest:.3}, above \
+         {ALPHA}; {fewest} pairs are needed",
+        plural(pairs, "pair"),
         family.max(1)
     ))
 }
 
-/// The fewest pairs of a testable plan.
-pub(super) fn fewest_pairs(family: usize) -> usize {
+/// The fewest pairs of a plan that [`plan_is_testable`] for such a family.
+pub fn fewest_pairs(family: usize) -> usize {
     // A family of 2^64 takes 70.
     (1..=70)
         .find(|&pairs| smallest_p_after_holm(pairs, family) <= ALPHA)

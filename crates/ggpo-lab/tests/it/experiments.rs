@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use ggpo_lab::experiment::{Experiment, Finding, Jobs, Order, Records, report_of};
+use ggpo_lab::experiment::{Experiment, Outcome, Records};
 use ggpo_lab::verdict::Verdict;
-use serde_json::json;
+
+use crate::made_up::{EXPERIMENT, findings, parsed, verdict};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -41,99 +42,6 @@ fn the_experiments_of_the_workspace_are_well_described() {
             assert!(calibrations.contains(name), "{}: {name}", experiment.id);
         }
     }
-}
-
-const EXPERIMENT: &str = r#"
-place = 1
-title = "Made up"
-question = "What does the rule say of made-up records?"
-kind = "comparison"
-claim = "{method} beats {reference} on {task}"
-claim_kind = "better"
-references = ["lora"]
-primary = "accuracy"
-margin = 0.5
-diverged = 25.0
-PRECONDITION
-[[tasks]]
-id = "task"
-title = "the task"
-about = "nothing."
-model = "models/encoder"
-batch_size = 4
-steps = 10
-schedule = { kind = "constant" }
-data = { kind = "classification", train = "train.tsv", validation = "v.tsv", test = "t.tsv", max_length = 16 }
-[[methods]]
-id = "ggpo"
-title = "LoRA-GGPO"
-method = { name = "ggpo" }
-[[methods]]
-id = "lora"
-title = "LoRA"
-method = { name = "lora" }
-[grid.default]
-seeds = 8
-learning_rates = [1e-3]
-"#;
-
-/// The findings of an experiment whose runs scored as `accuracy(method, seed)` says; none
-/// is a run that diverged.
-fn findings(
-    precondition: &str,
-    accuracy: impl Fn(&str, u64) -> Option<f64>,
-) -> (Vec<Finding>, String) {
-    let place = tempfile::tempdir().unwrap();
-    let text = EXPERIMENT.replace("PRECONDITION", precondition);
-    let experiment = Experiment::parse(&text, Path::new("made-up.toml")).unwrap();
-    let grid = &experiment.grid["default"];
-    let records = Records::default();
-    let outcome = ggpo_lab::experiment::Outcome {
-        experiment: &experiment,
-        level: "default",
-        grid,
-        records: &records,
-        calibrations: &[],
-    };
-    let mut lines = String::new();
-    for run in outcome.plan() {
-        let found = accuracy(&run.method, run.cell.seed);
-        let scores = |accuracy: f64| {
-            json!({
-                "loss": 1.0, "regression": null,
-                "classes": { "accuracy": accuracy / 100.0, "matthews": 0.0, "f1": 0.0, "binary_f1": null },
-            })
-        };
-        let test = scores(found.unwrap_or(99.0));
-        let record = json!({
-            "key": run.key, "task": run.task, "method": run.method, "seed": run.cell.seed,
-            "version": "1", "simd": "portable", "seconds": 1.0,
-            "diverged_at": found.is_none().then_some(3),
-            "test": test, "validation": test, "train": test, "best": [10, test],
-            "bump": { "height": 0.0, "length": 0, "recovered": true },
-            "losses": [2.0, 1.0], "gradient_share": 0.01, "row_std": null, "trained": 10,
-        });
-        lines += &format!("{record}\n");
-    }
-    std::fs::write(place.path().join("runs.jsonl"), lines).unwrap();
-    let experiments = [experiment];
-    let order = Order {
-        experiments: &experiments,
-        level: "default",
-        out: place.path(),
-        known: &[],
-        jobs: Jobs::all(),
-        title: "Made up",
-    };
-    let findings = report_of(&order, &[place.path().to_path_buf()]).unwrap();
-    let report = std::fs::read_to_string(place.path().join("report.md")).unwrap();
-    (findings, report)
-}
-
-fn verdict(precondition: &str, accuracy: impl Fn(&str, u64) -> Option<f64>) -> Verdict {
-    let (mut findings, _) = findings(precondition, accuracy);
-    assert_eq!(findings.len(), 1);
-    findings.remove(0).judgement.verdict
 }
 
 /// A little spread over seeds that both methods share, and a little that they do not.
@@ -202,12 +110,9 @@ fn a_precondition_that_fails_makes_the_claim_not_testable() {
 
 #[test]
 fn keys_tell_runs_apart_by_what_they_depend_on() {
-    let parse = |text: &str| {
-        Experiment::parse(&text.replace("PRECONDITION", ""), Path::new("made-up.toml")).unwrap()
-    };
     let keys = |experiment: &Experiment| -> Vec<String> {
         let records = Records::default();
-        let outcome = ggpo_lab::experiment::Outcome {
+        let outcome = Outcome {
             experiment,
             level: "default",
             grid: &experiment.grid["default"],
@@ -216,7 +121,7 @@ fn keys_tell_runs_apart_by_what_they_depend_on() {
         };
         outcome.plan().into_iter().map(|run| run.key).collect()
     };
-    let first = keys(&parse(EXPERIMENT));
+    let first = keys(&parsed(EXPERIMENT));
     assert_eq!(first.len(), 16);
     let mut distinct = first.clone();
     distinct.sort();
@@ -226,9 +131,13 @@ fn keys_tell_runs_apart_by_what_they_depend_on() {
     let said = EXPERIMENT
         .replace("Made up", "Another title")
         .replace("margin = 0.5", "margin = 1.0");
-    assert_eq!(keys(&parse(&said)), first);
+    assert_eq!(keys(&parsed(&said)), first);
     let longer = EXPERIMENT.replace("steps = 10", "steps = 11");
-    assert!(keys(&parse(&longer)).iter().all(|key| !first.contains(key)));
+    assert!(
+        keys(&parsed(&longer))
+            .iter()
+            .all(|key| !first.contains(key))
+    );
 }
 
 #[test]

@@ -7,5 +7,7 @@ mod audit;
 #[path = "../../../ggpo-train/tests/it/common.rs"]
 mod common;
 mod experiments;
+mod made_up;
 mod reference;
+mod rule;
 mod sharpness;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ggpo_autograd::ops::{
-    LoraPath, Weight, Witnessed, attention, cross_entropy, embedding, linear, linear_cross_entropy,
-    lora_linear, magnitude, quantized_embedding, weight_noise, witness,
+    LoraPath, Weight, Witnessed, attention, cross_entropies, embedding, linear,
+    linear_cross_entropies, lora_linear, magnitude, quantized_embedding, weight_noise, witness,
 };
 use ggpo_autograd::{Tape, Var};
 use ggpo_lora::{Acting, ActingGradients, Adapters, Magnitude, parameter_name};
@@ -37,6 +37,7 @@ pub struct Graph<'a, T> {
     layers: RefCell<BTreeMap<String, LayerVariables<T>>>,
     watch: Option<RefCell<Option<String>>>,
     traced: Option<RefCell<BTreeMap<String, TracedLinear<T>>>>,
+    losses: RefCell<Vec<T>>,
 }
 
 /// What a linear layer has read and given in a pass, a row for each token.
@@ -205,6 +206,7 @@ impl<'a, T: Scalar> Graph<'a, T> {
             layers: RefCell::default(),
             watch: None,
             traced: None,
+            losses: RefCell::default(),
         }
     }
 
@@ -313,7 +315,8 @@ impl<'a, T: Scalar> Graph<'a, T> {
 
     /// Mean cross entropy of the [`output`](Self::output) on `x` (rows x in)
     /// against one target per row, of shape `[1]`. The logits are not stored,
-    /// unless the layer has an adapter or the graph watches.
+    /// unless the layer has an adapter or the graph watches; the losses of the single
+    /// rows stay in the graph.
     pub fn output_cross_entropy(
         &self,
         x: &Var<T>,
@@ -324,7 +327,7 @@ impl<'a, T: Scalar> Graph<'a, T> {
             OutputLayer::Module(module) => {
                 if self.watch.is_some() || self.adapters.contains_key(module) {
                     let targets: Vec<_> = targets.iter().copied().map(Some).collect();
-                    return cross_entropy(&self.linear(x, module), &targets);
+                    return self.keep(cross_entropies(&self.linear(x, module), &targets));
                 }
                 let bias = self.optional(&format!("{module}.bias"));
                 (parameter_name(module, WEIGHT), bias)
@@ -334,8 +337,19 @@ impl<'a, T: Scalar> Graph<'a, T> {
             }
         };
         self.with_weight(&weight, |weight| {
-            linear_cross_entropy(x, weight, bias.as_ref(), targets)
+            self.keep(linear_cross_entropies(x, weight, bias.as_ref(), targets))
         })
+    }
+
+    fn keep(&self, (mean, losses): (Var<T>, Vec<T>)) -> Var<T> {
+        self.losses.replace(losses);
+        mean
+    }
+
+    /// The losses of the single rows that the last
+    /// [`output_cross_entropy`](Self::output_cross_entropy) is the mean of.
+    pub fn row_losses(&self) -> Vec<T> {
+        self.losses.borrow().clone()
     }
 
     /// The linear layer `module` on `x` (... x in), with its adapter and noise.

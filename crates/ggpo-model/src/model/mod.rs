@@ -214,6 +214,26 @@ impl Model {
         })
     }
 
+    /// The [`loss`](Self::loss) of a head over tokens without recording anything, and
+    /// that of every target of which it is the mean, in their order.
+    ///
+    /// # Panics
+    /// If the head is another.
+    pub fn evaluate_losses<T: Number>(
+        &self,
+        parameters: &Parameters<T>,
+        adapters: &Adapters<T>,
+        batch: &Batch,
+    ) -> (f64, Vec<f64>) {
+        assert_eq!(self.head, Head::Tokens, "losses of single tokens");
+        in_pool(|| {
+            let graph = Graph::for_evaluation(Tape::new(), parameters, adapters);
+            let mean = self.loss(&graph, batch).item().value();
+            let losses = graph.row_losses().into_iter();
+            (mean, losses.map(|loss| loss.value()).collect())
+        })
+    }
+
     /// The [`loss`](Self::loss) without recording anything.
     pub fn evaluate_loss<T: Number>(
         &self,

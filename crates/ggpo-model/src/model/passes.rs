@@ -68,6 +68,8 @@ impl Model {
         let states = ops::reshape(&states, &[rows * time, width]);
         match (self.head, self.form()) {
             (Head::Tokens, _) => states,
+            // The only state of a row speaks for it.
+            _ if time == 1 => states,
             (Head::Classes(_) | Head::Value, Form::Encoder) => {
                 let first: Vec<usize> = (0..rows).map(|row| row * time).collect();
                 ops::embedding(&states, &first, &[rows])

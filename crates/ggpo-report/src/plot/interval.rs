@@ -93,6 +93,16 @@ impl IntervalRow {
         let points = self.points.iter().map(|(value, _)| *value);
         points.chain(estimate.into_iter().flatten())
     }
+
+    /// By how much its label is wider than plain words.
+    fn boldness(&self) -> f64 {
+        if self.emphasis { 1.1 } else { 1.0 }
+    }
+
+    /// Its label in lines of a width.
+    fn label_lines(&self, width: f64) -> Vec<String> {
+        wrap(&self.label, (width + 1.0) / self.boldness(), 3)
+    }
 }
 
 /// Space above and below what a row shows.
@@ -106,8 +116,9 @@ impl IntervalPlot {
             false => 1,
         };
         let most = if columns == 1 { 0.42 } else { 0.3 } * WIDTH;
-        let labels = self.panels.iter().flat_map(|panel| panel.labels());
-        let widest = labels.map(width_of).fold(0.0, f64::max).min(most);
+        let rows = self.panels.iter().flat_map(|panel| &panel.rows);
+        let widths = rows.map(|row| row.boldness() * width_of(&row.label));
+        let widest = widths.fold(0.0, f64::max).min(most);
         let width = (WIDTH - widest - 8.0) / columns as f64;
         let mut height = 0.0;
         let mut drawn = Vec::new();
@@ -161,7 +172,7 @@ impl Layout {
         let mut bottom = top;
         let mut middles = Vec::new();
         for row in &panels[0].rows {
-            let words = wrap(&row.label, widest + 1.0, 3).len().max(1) as f64 * LINE;
+            let words = row.label_lines(widest).len().max(1) as f64 * LINE;
             let has_points = panels
                 .iter()
                 .any(|panel| panel.rows.iter().any(|row| !row.points.is_empty()));
@@ -185,7 +196,7 @@ impl Layout {
     fn row_labels(&self, panel: &IntervalPanel) -> Markup {
         html! {
             @for (row, middle) in panel.rows.iter().zip(&self.middles) {
-                @let lines = wrap(&row.label, self.widest + 1.0, 3);
+                @let lines = row.label_lines(self.widest);
                 @let top = middle - lines.len() as f64 * LINE / 2.0;
                 @let class = if row.emphasis { "bold" } else { "" };
                 (words_below(self.widest, top, Anchor::End, class, &lines))

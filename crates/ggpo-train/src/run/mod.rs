@@ -35,6 +35,7 @@ pub use stepper::Stepper;
 pub use task::{Corpora, Task, check_segments, check_task};
 pub use trained::assemble;
 
+use crate::evaluation::RowScores;
 use crate::metrics::Scores;
 use crate::ranks::{Alone, Ranks};
 use crate::trainer::{GradientAudit, StepReport};
@@ -57,6 +58,9 @@ pub struct RunResult {
     pub test: Option<Scores>,
     /// Test scores after the last step, if there is a test split.
     pub last_test: Option<Scores>,
+    /// What these are made of, row by row; only where the weights are not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_test_rows: Option<RowScores>,
     /// Scores on the training rows, with their labels as trained on, after the
     /// last step.
     pub last_train: Scores,
@@ -81,7 +85,7 @@ pub struct RunResult {
 pub enum Keep {
     /// The trained weights and the last checkpoint.
     Weights,
-    /// Only what describes the run and its course.
+    /// Only what describes the run and its course, and what single test rows lost.
     Records,
 }
 

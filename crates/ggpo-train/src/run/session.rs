@@ -18,7 +18,7 @@ use super::inputs::{Input, refuse_changes};
 use super::records::Records;
 use super::task::{Corpora, Task};
 use super::{Keep, LABELS, RESULT, RunResult, claim_folder, state};
-use crate::evaluation::evaluate;
+use crate::evaluation::{RowScores, evaluate_rows};
 use crate::method::Trainable;
 use crate::metrics::Scores;
 use crate::ranks::{Ranks, largest};
@@ -240,8 +240,12 @@ impl<'a> Session<'a> {
     }
 
     fn scores(&self, batches: &[Batch]) -> Scores {
+        self.row_scores(batches).0
+    }
+
+    fn row_scores(&self, batches: &[Batch]) -> (Scores, RowScores) {
         let trainer = &self.trainer;
-        evaluate(
+        evaluate_rows(
             trainer.model(),
             trainer.parameters(),
             trainer.adapters(),
@@ -274,7 +278,8 @@ impl<'a> Session<'a> {
         if self.keep == Keep::Weights {
             self.save_checkpoint()?;
         }
-        let last_test = self.test_scores();
+        let rows = self.task.test.as_ref().map(|test| self.row_scores(test));
+        let (last_test, last_test_rows) = rows.unzip();
         let last_train = self.scores(&self.task.train_as_seen);
         let snapshot = self.trainer.snapshot();
         let best = self.best.take().ok_or_else(|| {
@@ -294,6 +299,7 @@ impl<'a> Session<'a> {
             validation: best.scores,
             test,
             last_test,
+            last_test_rows: last_test_rows.filter(|_| self.keep == Keep::Records),
             last_train,
             losses: std::mem::take(&mut self.history.losses),
             evaluations: std::mem::take(&mut self.history.evaluations),

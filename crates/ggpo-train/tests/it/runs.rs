@@ -523,3 +523,45 @@ fn a_training_without_progress_ends_early() {
     let error = config.validate().unwrap_err().to_string();
     assert_eq!(error, "patience: expected at least 1, found 0");
 }
+
+/// The rows make up the scores; they are kept in place of the weights, in the same order by
+/// every run, and without a test there are none.
+#[test]
+fn test_rows_make_up_the_test_scores() {
+    let world = World::new();
+    let mut blind = world.classification(lora(None));
+    blind.task.test = None;
+    let result = run(&blind, &world.path("blind"), Keep::Records, &mut |_| {}).unwrap();
+    assert_eq!(result.last_test_rows, None);
+    for config in [
+        world.classification(lora(None)),
+        world.language_modelling(lora(None)),
+    ] {
+        let folder = world.path(config.task.kind.name());
+        let result = run(&config, &folder, Keep::Records, &mut |_| {}).unwrap();
+        let scores = result.last_test.clone().unwrap();
+        let rows = result.last_test_rows.clone().unwrap();
+        assert_eq!(rows.losses.len(), rows.targets.len());
+        assert!(rows.losses.len() > 1, "{rows:?}");
+        let loss: f64 = rows.losses.iter().map(|&loss| f64::from(loss)).sum();
+        let targets: f64 = rows.targets.iter().map(|&it| f64::from(it)).sum();
+        assert!((loss / targets - scores.loss).abs() < 1e-5 * scores.loss);
+        match scores.classes {
+            Some(classes) => {
+                assert!(rows.targets.iter().all(|&targets| targets == 1));
+                let right = rows.right.iter().filter(|right| **right).count();
+                assert_eq!(right as f64 / targets, classes.accuracy);
+            }
+            None => assert!(rows.right.is_empty() && targets > rows.losses.len() as f64),
+        }
+        // What is read again is the same.
+        assert_eq!(
+            run(&config, &folder, Keep::Records, &mut |_| {}).unwrap(),
+            result
+        );
+        let kept = finish(&config, &world.path("kept"));
+        assert_eq!(kept.last_test_rows, None);
+        assert_eq!(kept.last_test, result.last_test);
+        std::fs::remove_dir_all(world.path("kept")).unwrap();
+    }
+}

@@ -15,7 +15,10 @@ use crate::{say, signals};
 /// Arguments of `ggpo compare`.
 #[derive(Args)]
 #[command(args_override_self = true)]
-#[command(mut_arg("method.name", |method| method.hide(true)))]
+#[command(mut_args(|argument| {
+    let replaced = REPLACED.iter().any(|(path, _)| argument.get_id() == path);
+    argument.hide(replaced)
+}))]
 #[command(after_help = "\
 Examples:
   ggpo compare --model models/fetched/minilm --train reviews.csv --methods lora,ggpo --seeds 12 \\
@@ -48,10 +51,15 @@ pub(crate) struct Compare {
     )]
     learning_rates: Vec<f64>,
     /// Seeds that choose among the learning rates
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     tuning_seeds: u64,
     /// The smallest difference that matters [default: 0.5 points, or 0.005 of loss]
-    #[arg(long, value_name = "DELTA")]
+    #[arg(long, value_name = "DELTA", allow_negative_numbers = true)]
     margin: Option<f64>,
     /// Runs side by side [default: one for each processor]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
@@ -67,6 +75,11 @@ impl Compare {
     pub(crate) fn execute(&self) -> Result<()> {
         let mut description = Description::default();
         self.options.apply(&mut description)?;
+        for (path, instead) in REPLACED {
+            if let Some(found) = description.get(path) {
+                return Err(Error::config(path, instead, found).into());
+            }
+        }
         let mut methods = Vec::new();
         for method in &self.methods {
             let mut own = description.clone();
@@ -82,11 +95,6 @@ impl Compare {
         }
         signals::stop_runs();
         let run = description.complete(&Corpora::default())?;
-        for rate in &self.learning_rates {
-            if !(rate.is_finite() && *rate > 0.0) {
-                return Err(Error::config("learning_rates", "finite numbers above 0", rate).into());
-            }
-        }
         let has_lora = self
             .methods
             .iter()
@@ -126,6 +134,24 @@ impl Compare {
         Ok(())
     }
 }
+
+/// Settings of a run that a comparison has its own of, and what to say instead.
+const REPLACED: [(&str, &str); 5] = [
+    ("method.name", "nothing, as --methods names them"),
+    ("seed", "nothing, as --seeds N runs those from 1 to N"),
+    (
+        "training.learning_rate",
+        "nothing, as --learning-rates lists them",
+    ),
+    (
+        "patience",
+        "nothing, as all runs of a comparison have the same steps",
+    ),
+    (
+        "checkpoint_every",
+        "nothing, as the runs of a comparison choose it",
+    ),
+];
 
 /// Share of the rows that is set aside for the test if there is no file of it.
 const TEST_SHARE: f64 = 0.2;

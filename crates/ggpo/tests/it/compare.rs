@@ -29,6 +29,13 @@ fn a_comparison_reports_a_verdict_by_the_rule_and_goes_on_where_it_was() {
     // Without a file of them, rows are set aside for the test, the same in all runs.
     succeeds(&world, &words(&line));
     assert_eq!(read("runs.jsonl"), runs);
+    // Compared runs keep what the test rows lost; trials have no test.
+    let rows = runs
+        .lines()
+        .filter(|line| line.contains("\"rows\":{\"right\""));
+    assert_eq!(rows.count(), 12);
+    assert!(read("report.md").contains("95 % interval, seeds and rows"));
+    assert!(read("report.md").contains("given on the command line"));
     let record = json(runs.lines().next().unwrap());
     assert!(record["test"]["classes"]["accuracy"].is_number());
 }
@@ -44,9 +51,9 @@ fn what_cannot_be_compared_is_refused() {
             COMPARE.replace("--seeds 6", "--seeds 5")
         )),
     );
-    assert!(
-        few.starts_with("seeds: expected enough to decide, found the smallest p"),
-        "{few}"
+    assert_eq!(
+        few,
+        "seeds: expected at least 6, to decide between 2 methods, found 5"
     );
     let reference = compare("--reference sam");
     assert_eq!(reference, "reference: expected lora, ggpo, found sam");
@@ -55,6 +62,50 @@ fn what_cannot_be_compared_is_refused() {
         rate.starts_with("learning_rates: expected finite numbers above 0"),
         "{rate}"
     );
+    for (more, said) in [
+        (
+            "--learning-rates 1e-3,1e-3",
+            "every rate once, found 0.001 twice",
+        ),
+        (
+            "--methods lora,ggpo,lora",
+            "every method once, found lora twice",
+        ),
+        (
+            "--margin 0",
+            "margin: expected a finite number above 0, found 0",
+        ),
+        (
+            "--margin -0.5",
+            "margin: expected a finite number above 0, found -0.5",
+        ),
+        (
+            "--margin nan",
+            "margin: expected a finite number above 0, found NaN",
+        ),
+        // What the comparison sets itself is not passed over.
+        (
+            "--seed 3",
+            "seed: expected nothing, as --seeds N runs those from 1 to N, found 3",
+        ),
+        (
+            "--lr 1e-3",
+            "expected nothing, as --learning-rates lists them, found 0.001",
+        ),
+        ("--patience 2", "patience: expected nothing"),
+        (
+            "--method dora",
+            "method.name: expected nothing, as --methods names them",
+        ),
+    ] {
+        let found = compare(more);
+        assert!(found.contains(said), "{more}: {found}");
+    }
+    let usage = run(
+        &world,
+        &words(&format!("{COMPARE} --tuning-seeds 0 --out c")),
+    );
+    assert_eq!(usage.status.code(), Some(2));
     let usage = run(&world, &words("compare --methods lora,nothing --out c"));
     assert_eq!(usage.status.code(), Some(2));
     assert!(!world.path("compared").exists());

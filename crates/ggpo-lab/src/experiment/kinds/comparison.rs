@@ -1,16 +1,17 @@
 //! Methods beside references.
 
-use ggpo_report::format::{ABSENT, fixed, p_value, percent, plural, signed, significant};
+use ggpo_report::format::{ABSENT, fixed, listed, p_value, percent, signed, significant};
 use ggpo_report::{
-    Axis, Block, Cell, Column, CurvePanel, CurvePlot, CurvePoint, Figure, Interval, IntervalPanel,
-    IntervalPlot, IntervalRow, Plot, Series, Table,
+    Axis, Block, Cell, Column, Figure, Interval, IntervalPanel, IntervalPlot, IntervalRow, Plot,
+    Table,
 };
 
 use super::super::description::{MethodEntry, TaskEntry};
-use super::super::outcome::{Judged, Outcome, Rates, Run};
-use super::{Finding, Findings};
-use crate::statistics::{expected_best, mean, standard_deviation, t_interval};
-use crate::verdict::Judgement;
+use super::super::outcome::{Judged, Outcome, Run};
+use super::super::record::Record;
+use super::{Finding, Findings, tuning};
+use crate::statistics::{self, mean, standard_deviation, t_interval};
+use crate::verdict::{Interim, Judgement};
 
 pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
     of_tasks(outcome, |task, judged| {
@@ -18,8 +19,10 @@ pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
             Block::Figure(intervals(outcome, task, judged)),
             Block::Table(table(outcome, task, judged)),
         ];
-        blocks.extend(edges(outcome, task));
-        blocks.extend(trials(outcome, task));
+        blocks.extend(other_rows(judged));
+        blocks.extend(looked(outcome, task));
+        blocks.extend(tuning::edges(outcome, task));
+        blocks.extend(tuning::trials(outcome, task));
         blocks
     })
 }
@@ -55,10 +58,11 @@ fn claims(outcome: &Outcome<'_>, task: &TaskEntry, judged: &[Judged<'_>]) -> Vec
             claim: experiment
                 .claim
                 .replace("{method}", &it.method.title)
-                .replace("{reference}", &ggpo_report::format::listed(&titles))
+                .replace("{reference}", &listed(&titles))
                 .replace("{task}", &task.title),
             is_headline: index == 0,
             judgement: it.judgement.clone(),
+            planned: outcome.planned_pairs(task, it.method),
             margin: experiment.margin,
             unit: experiment.primary.unit(),
             decimals: experiment.primary.decimals(),
@@ -171,85 +175,95 @@ pub(super) fn intervals(outcome: &Outcome<'_>, task: &TaskEntry, judged: &[Judge
     }
 }
 
-/// One row for each method.
+/// What the second interval of the table adds to the first, if there is one.
+pub(super) fn other_rows(judged: &[Judged<'_>]) -> Option<Block> {
+    let any = judged.iter().any(|it| it.two_way.is_some());
+    any.then(|| {
+        Block::paragraph(
+            "The 95 % interval holds for other seeds and these test rows; that over seeds and \
+             rows (two-way bootstrap) says what other test rows of the same kind would change as \
+             well, and decides nothing.",
+        )
+    })
+}
+
+/// One row for each method; what decides comes first.
 pub(super) fn table(outcome: &Outcome<'_>, task: &TaskEntry, judged: &[Judged<'_>]) -> Table {
-    let experiment = outcome.experiment;
-    let primary = experiment.primary;
+    let primary = outcome.experiment.primary;
     let decimals = primary.decimals();
-    let mut table = Table::new(
-        format!("{}: {} after the last step.", task.title, primary.title()),
-        vec![
-            Column::words("method"),
-            Column::numbers("learning rate"),
-            Column::numbers("runs"),
-            Column::numbers("mean"),
-            Column::numbers("deviation"),
-            Column::numbers("training loss"),
-            Column::numbers("at the best checkpoint"),
-            Column::numbers("gradient term's share"),
-            Column::words("against"),
-            Column::numbers("gain"),
-            Column::numbers("95 % interval"),
-            Column::numbers("p, Holm"),
-            Column::words("verdict"),
-        ],
-    );
-    for method in experiment.methods_of(outcome.grid) {
-        let runs = outcome.runs_at(task, method, experiment.at);
+    let two_way = judged.iter().any(|it| it.two_way.is_some());
+    let caption = format!("{}: {} after the last step.", task.title, primary.title());
+    let mut columns = vec![
+        Column::words("method"),
+        Column::numbers("mean"),
+        Column::numbers("gain"),
+        Column::numbers("95 % interval"),
+    ];
+    if two_way {
+        columns.push(Column::numbers("95 % interval, seeds and rows"));
+    }
+    columns.extend([
+        Column::numbers("p, Holm"),
+        Column::words("verdict"),
+        Column::words("against"),
+        Column::numbers("runs"),
+        Column::numbers("deviation"),
+        Column::numbers("learning rate"),
+        Column::numbers("training loss"),
+        Column::numbers("at the best checkpoint"),
+        Column::numbers("gradient term's share"),
+    ]);
+    let mut table = Table::new(caption, columns);
+    let number = |value: Option<f64>, text: &dyn Fn(f64) -> String| match value {
+        Some(value) => Cell::number(value, text(value)),
+        None => ABSENT.into(),
+    };
+    let digits = |value: f64| fixed(value, decimals);
+    for method in outcome.experiment.methods_of(outcome.grid) {
+        let runs = outcome.runs_at(task, method, outcome.experiment.at);
         let values: Vec<f64> = runs.iter().map(|run| outcome.value(run.record)).collect();
-        let of = |value: fn(&super::super::record::Record) -> Option<f64>| {
-            mean(
-                &runs
-                    .iter()
-                    .filter_map(|run| value(run.record))
-                    .collect::<Vec<f64>>(),
-            )
+        let of = |value: &dyn Fn(&Record) -> Option<f64>| {
+            let values = runs.iter().filter_map(|run| value(run.record));
+            mean(&values.collect::<Vec<f64>>())
         };
-        let best: Vec<f64> = runs
-            .iter()
-            .filter_map(|run| run.record.best.1.as_ref())
-            .map(|scores| primary.of_scores(scores))
-            .collect();
-        let best = mean(&best).filter(|best| best.is_finite());
-        let number = |value: Option<f64>, decimals: usize| match value {
-            Some(value) => Cell::number(value, fixed(value, decimals)),
-            None => ABSENT.into(),
-        };
+        let best = |record: &Record| Some(primary.of_scores(record.best.1.as_ref()?));
+        let best = of(&best).filter(|best| best.is_finite());
         let rates = outcome.rates(task, method);
         let rates: Vec<String> = rates.known().iter().map(|&it| significant(it, 2)).collect();
-        let mut cells: Vec<Cell> = vec![
-            method.title.as_str().into(),
-            rates.join(", ").into(),
-            Cell::number(runs.len() as f64, runs.len().to_string()),
-            number(mean(&values), decimals),
-            number(standard_deviation(&values), decimals),
-            number(of(|record| Some(record.train.loss)), 4),
-            number(best, decimals),
-            match of(|record| record.gradient_share) {
-                Some(share) => Cell::number(share, share_in_words(share)),
-                None => ABSENT.into(),
-            },
-        ];
-        if let Some(it) = judged.iter().find(|it| it.method.id == method.id) {
-            let judgement = &it.judgement;
-            cells.push(judgement.reference.clone().unwrap_or_default().into());
-            cells.push(match judgement.mean {
-                Some(mean) => Cell::number(mean, signed(mean, decimals)),
-                None => ABSENT.into(),
-            });
-            cells.push(in_words(judgement, decimals).into());
-            cells.push(judgement.p_holm.map_or(ABSENT.to_owned(), p_value).into());
-            cells.push(judgement.verdict.word().into());
+        let mut cells: Vec<Cell> =
+            vec![method.title.as_str().into(), number(mean(&values), &digits)];
+        match judged.iter().find(|it| it.method.id == method.id) {
+            Some(it) => {
+                let judgement = &it.judgement;
+                cells.push(number(judgement.mean, &|mean| signed(mean, decimals)));
+                cells.push(in_words(judgement.interval_95, decimals).into());
+                if two_way {
+                    cells.push(in_words(it.two_way, decimals).into());
+                }
+                cells.push(judgement.p_holm.map_or(ABSENT.to_owned(), p_value).into());
+                cells.push(judgement.verdict.word().into());
+                cells.push(judgement.reference.clone().unwrap_or_default().into());
+            }
+            None => cells.resize(table.columns.len() - 6, Cell::default()),
         }
-        cells.resize(table.columns.len(), Cell::default());
+        cells.extend([
+            Cell::number(runs.len() as f64, runs.len().to_string()),
+            number(standard_deviation(&values), &digits),
+            rates.join(", ").into(),
+            number(of(&|record| Some(record.train.loss)), &|loss| {
+                fixed(loss, 4)
+            }),
+            number(best, &digits),
+            number(of(&|record| record.gradient_share), &share_in_words),
+        ]);
         table.row(cells);
     }
     table
 }
 
-/// The 95 % interval of a verdict as text.
-pub(super) fn in_words(judgement: &Judgement, decimals: usize) -> String {
-    judgement.interval_95.map_or(ABSENT.to_owned(), |interval| {
+/// An interval of a gain as text.
+fn in_words(interval: Option<statistics::Interval>, decimals: usize) -> String {
+    interval.map_or(ABSENT.to_owned(), |interval| {
         format!(
             "{} to {}",
             signed(interval.low, decimals),
@@ -267,74 +281,27 @@ fn share_in_words(share: f64) -> String {
     }
 }
 
-/// A sentence if a chosen learning rate lies at an end of those tried.
-fn edges(outcome: &Outcome<'_>, task: &TaskEntry) -> Option<Block> {
-    let tried = &outcome.grid.learning_rates;
-    let ends = [
-        tried.iter().copied().fold(f64::INFINITY, f64::min),
-        tried.iter().copied().fold(0.0, f64::max),
-    ];
-    let methods = outcome.experiment.methods_of(outcome.grid).into_iter();
-    let at_edge: Vec<&str> = methods
-        .filter(|method| match outcome.rates(task, method) {
-            Rates::Chosen(rate) => ends.contains(&rate),
-            _ => false,
-        })
-        .map(|method| method.title.as_str())
-        .collect();
-    (!at_edge.is_empty()).then(|| {
-        Block::paragraph(format!(
-            "Every method had {} of learning rates with {} each. Of {} the chosen rate lies at an \
-             end of the grid, so a better one may lie beyond it.",
-            plural(tried.len(), "trial"),
-            plural(outcome.grid.tuning_seeds as usize, "seed"),
-            ggpo_report::format::listed(&at_edge)
-        ))
-    })
-}
-
-/// The expected best validation score over the number of trials.
-fn trials(outcome: &Outcome<'_>, task: &TaskEntry) -> Option<Block> {
-    if outcome.grid.tuning_seeds == 0 || outcome.grid.learning_rates.len() < 3 {
-        return None;
-    }
-    let methods = outcome.experiment.methods_of(outcome.grid).into_iter();
-    let series: Vec<Series> = methods
-        .filter_map(|method| {
-            let trials = outcome.trials(task, method)?;
-            let scores: Vec<f64> = trials
-                .into_iter()
-                .map(|(_, score)| score)
-                .filter(|it| it.is_finite())
-                .collect();
-            let best = expected_best(&scores).into_iter().enumerate();
-            let points = best.map(|(index, best)| CurvePoint::new((index + 1) as f64, best));
-            Some(Series::new(&method.title, points.collect()))
-        })
-        .collect();
-    let trials = 1..=outcome.grid.learning_rates.len();
-    let figure = Figure {
-        id: format!("{}-{}-trials", outcome.experiment.id, task.id),
-        title: format!("{}: expected best validation score over trials", task.title),
-        description:
-            "The best validation score to expect of this number of trials, drawn from the \
-                      learning rates with replacement (Dodge and others 2019); higher is better."
-                .to_owned(),
-        plot: Plot::Curves(CurvePlot {
-            panels: vec![CurvePanel {
-                title: String::new(),
-                x: Axis::linear("learning rates tried").with_ticks(trials.map(|it| it as f64)),
-                y: Axis::linear("validation score"),
-                series,
-                references: Vec::new(),
-            }],
-            columns: 1,
-            shared_x: false,
-            shared_y: false,
-        }),
+/// What the one look at the first seeds ended, where one is planned.
+fn looked(outcome: &Outcome<'_>, task: &TaskEntry) -> Option<Block> {
+    let look = outcome.grid.look?;
+    let judged = outcome.experiment.judged(outcome.grid);
+    let of = |wanted: Option<Interim>| {
+        let methods = judged.iter().filter(|it| outcome.look(task, it) == wanted);
+        let titles: Vec<&str> = methods.map(|method| method.title.as_str()).collect();
+        (!titles.is_empty()).then(|| listed(&titles))
     };
-    Some(Block::Details {
-        summary: "What tuning saw".to_owned(),
-        blocks: vec![Block::Figure(figure)],
-    })
+    let found = [
+        (Some(Interim::Clear), "a clear difference (p below 0.002)"),
+        (Some(Interim::Equivalent), "equivalence at alpha 0.01"),
+        (Some(Interim::Continue), "neither, so that it went on"),
+        (None, "nothing yet"),
+    ];
+    let said = found
+        .into_iter()
+        .filter_map(|(wanted, what)| Some(format!("{what} for {}", of(wanted)?)));
+    let said: Vec<String> = said.collect();
+    Some(Block::paragraph(format!(
+        "The one look that was planned, after {look} seeds, showed {}.",
+        said.join("; ")
+    )))
 }

@@ -128,6 +128,7 @@ pub(super) fn findings(outcome: &Outcome<'_>, measured: Option<&Measured>) -> Fi
                 claim: experiment.claim.replace("{method}", &method.title),
                 is_headline: index == 0,
                 judgement: judgement.clone(),
+                planned: judgement.pairs,
                 margin: experiment.margin,
                 unit: " of a step",
                 decimals: 3,

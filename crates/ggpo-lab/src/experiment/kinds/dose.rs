@@ -11,10 +11,12 @@ use crate::statistics::{mean, t_interval};
 
 pub(super) fn findings(outcome: &Outcome<'_>) -> Findings {
     comparison::of_tasks(outcome, |task, judged| {
-        vec![
+        let mut blocks = vec![
             Block::Figure(curves(outcome, task)),
             Block::Table(comparison::table(outcome, task, judged)),
-        ]
+        ];
+        blocks.extend(comparison::other_rows(judged));
+        blocks
     })
 }
 

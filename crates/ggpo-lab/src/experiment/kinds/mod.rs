@@ -10,6 +10,7 @@ mod cost;
 mod dose;
 mod flatness;
 mod peak;
+mod tuning;
 
 use ggpo_report::Block;
 use serde::Deserialize;
@@ -49,6 +50,8 @@ pub struct Finding {
     pub is_headline: bool,
     /// The verdict, and the numbers it rests on.
     pub judgement: Judgement,
+    /// Pairs that were planned; where there are fewer, not all runs have a record.
+    pub planned: usize,
     /// The margin.
     pub margin: f64,
     /// The unit of both, with a space before it.
