@@ -142,12 +142,12 @@ mod tests {
         );
     }
 
-    /// What does not vary one way is the t interval the other way; normal numbers have the
-    /// tails that the stretching counts on. The means of samples of six are not normal yet.
+    /// What does not vary one way is the t interval the other way: of few numbers where they
+    /// lie evenly around their mean, of many normal ones as they come.
     #[test]
     fn a_table_that_varies_one_way_has_the_t_interval() {
-        for (count, share) in [(6, 0.1), (12, 0.06), (200, 0.03)] {
-            let values = normals(8, count);
+        let even: Vec<f64> = (0..12).map(|i| 0.3 + f64::from(i) / 5.5).collect();
+        for (values, share) in [(even, 0.04), (normals(8, 200), 0.03)] {
             let expected = t_interval(&values, 0.95).expect("values");
             let items = vec![values.clone(); 5];
             let found = two_way_interval(&items, &vec![1.0; values.len()], 2);
@@ -184,8 +184,8 @@ mod tests {
             let drawn = normals(100 + number, 8 + 40 + 320);
             let (a, rest) = drawn.split_at(8);
             let (b, e) = rest.split_at(40);
-            // Variances 1 / 8, 4 / 40 and 1 / 320 of the mean.
-            let b: Vec<f64> = b.iter().map(|b| 2.0 * b).collect();
+            // Variances 1 / 8, 9 / 40 and 1 / 320 of the mean.
+            let b: Vec<f64> = b.iter().map(|b| 3.0 * b).collect();
             let rows = table(a, &b, 1.0, e);
             let found = resampled(&rows, &[1.0; 40], 3, 1_000).expect("a table");
             two_way += u32::from(found.low <= 0.0 && 0.0 <= found.high);
@@ -196,7 +196,7 @@ mod tests {
         }
         let share = |count: u32| f64::from(count) / f64::from(TABLES);
         assert!((0.93..0.995).contains(&share(two_way)), "{two_way}");
-        assert!(share(one_way) < 0.88, "{one_way}");
+        assert!(share(one_way) < 0.86, "{one_way}");
     }
 
     #[test]
