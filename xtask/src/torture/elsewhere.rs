@@ -47,6 +47,7 @@ method = { name = "lora" }
 [grid.quick]
 seeds = 3
 learning_rates = [1e-3, 1e-2]
+tuning_seeds = 1
 scored_rows = { validation = 16, test = 64, train = 16 }
 "#;
 
