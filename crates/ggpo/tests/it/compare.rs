@@ -90,7 +90,8 @@ fn what_cannot_be_compared_is_refused() {
     );
     let usage = run(&world, &words("compare --methods lora,nothing --out c"));
     assert_eq!(usage.status.code(), Some(2));
-    let twice = compare("--methods lora,ggpo,lora");
+    let twice = COMPARE.replace("lora,ggpo", "lora,ggpo,lora");
+    let twice = refused(&world, &words(&format!("{twice} --out compared")));
     assert_eq!(
         twice,
         "methods: expected different methods, found lora twice"
