@@ -50,7 +50,7 @@ pub(crate) fn document(arguments: &Arguments) -> Result<()> {
         .context("the folder to write")?;
     let path = out.join("minilm.html");
     write_atomically(&path, page.as_bytes()).with_context(|| path.display().to_string())?;
-    println!("{}", path.display());
+    ggpo::say!("{}", path.display());
     picture(&path, &out.join("minilm.png"))
 }
 
@@ -69,6 +69,6 @@ fn picture(page: &Path, to: &Path) -> Result<()> {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("{}: the browser wrote no picture: {said}", to.display());
     }
-    println!("{}", to.display());
+    ggpo::say!("{}", to.display());
     Ok(())
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 /// Makes them all.
 pub(crate) fn book() -> Result<()> {
     for name in ggpo_book::figures::write(Path::new("."))? {
-        println!("written: {}/{name}", ggpo_book::figures::FOLDER);
+        ggpo::say!("written: {}/{name}", ggpo_book::figures::FOLDER);
     }
     Ok(())
 }

@@ -48,6 +48,10 @@ const MPI: [&str; 7] = [
     "mpi",
 ];
 
+/// Licences, advisories and sources of what the workspace depends on; `deny.toml` says
+/// what is allowed, and why. The list of advisories comes over the network.
+const DENY: [&str; 2] = ["deny", "check"];
+
 const MPI_CLIPPY: [&str; 9] = [
     "clippy",
     "--workspace",
@@ -152,7 +156,14 @@ const MODELS: [(&str, &str); 3] = [
 pub(crate) fn check(full: bool) -> Result<()> {
     let out = tempfile::tempdir().context("cannot make a temporary folder")?;
     let root = std::env::current_dir().context("the current folder")?;
-    let more = FULL.into_iter().filter(|_| full);
+    let mut more = Vec::new();
+    if full {
+        match there_is("cargo-deny") {
+            true => more.push(check_with(&DENY, None)),
+            false => eprintln!("not run: cargo deny check, as there is no cargo-deny"),
+        }
+        more.extend(FULL);
+    }
     for Check {
         arguments,
         variable,

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use ggpo_files::write_atomically;
 use ggpo_fuzz::{TARGETS, target};
+use ggpo_tensor::simd::{Level, VARIABLE};
 use serde_json::{Value, json};
 
 #[derive(clap::Args)]
@@ -34,7 +35,7 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// Builds the targets and runs them; the first find ends it.
+/// Builds the targets and runs them, all of them even if one finds something.
 pub(crate) fn fuzz(arguments: &Arguments) -> Result<()> {
     if let Some(name) = arguments.names.iter().find(|name| target(name).is_none()) {
         let known: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
@@ -59,28 +60,59 @@ pub(crate) fn fuzz(arguments: &Arguments) -> Result<()> {
     let seconds = (60.0 * arguments.minutes / chosen.len() as f64)
         .ceil()
         .max(1.0);
+    let mut found = Vec::new();
     for name in chosen {
-        let executions = run(name, seconds as u64)?;
-        add(name, executions)?;
-        ggpo::say!("{name}: {executions} executions, nothing found");
+        let levels = levels(name);
+        let each = (seconds / levels.len() as f64).ceil();
+        for level in levels {
+            match run(name, each as u64, level)? {
+                Some(executions) => {
+                    add(name, executions, each)?;
+                    ggpo::say!("{name}, {level}: {executions} executions, nothing found");
+                }
+                None => found.push(format!("{name} ({level})")),
+            }
+        }
+        write_readme()?;
     }
-    write_readme()
+    match found.as_slice() {
+        [] => Ok(()),
+        found => bail!(
+            "found something: {}; the inputs are in fuzz/artifacts",
+            found.join(", ")
+        ),
+    }
 }
 
-/// Runs a target; returns how often.
-fn run(name: &str, seconds: u64) -> Result<u64> {
+/// The levels that a target runs at: the best, but for the one that is about them.
+fn levels(name: &str) -> Vec<Level> {
+    match name {
+        "kernels" => Level::available().collect(),
+        _ => vec![Level::best()],
+    }
+}
+
+/// Runs a target; returns how often, or none if it has found something.
+fn run(name: &str, seconds: u64, level: Level) -> Result<Option<u64>> {
     let seeds = Path::new("corpus").join(name);
     let work = Path::new("target/corpus").join(name);
     let finds = Path::new("artifacts").join(name);
     for folder in [&work, &finds] {
         fs::create_dir_all(Path::new("fuzz").join(folder))?;
     }
-    ggpo::note!("{name}: {seconds} s");
+    ggpo::note!("{name}, {level}: {seconds} s");
     let program = Path::new("target")
         .join(PLATFORM)
         .join("release")
         .join(name);
     let program = Path::new("fuzz").join(program).canonicalize()?;
+    // A target that ends by a signal removes nothing.
+    let memory = Path::new("/dev/shm");
+    let place = match memory.is_dir() {
+        true => tempfile::tempdir_in(memory),
+        false => tempfile::tempdir(),
+    };
+    let place = place.context("a temporary folder")?;
     let output = Command::new(program)
         .args([&work, &seeds])
         .arg(format!("-max_total_time={seconds}"))
@@ -92,6 +124,8 @@ fn run(name: &str, seconds: u64) -> Result<u64> {
             "-print_final_stats=1",
         ])
         .env("RAYON_NUM_THREADS", "1")
+        .env(VARIABLE, level.name())
+        .env("TMPDIR", place.path())
         .current_dir("fuzz")
         .stderr(Stdio::piped())
         .output()
@@ -101,16 +135,15 @@ fn run(name: &str, seconds: u64) -> Result<u64> {
         let lines: Vec<&str> = said.lines().rev().take(30).collect();
         let lines: Vec<&str> = lines.into_iter().rev().collect();
         eprintln!("{}", lines.join("\n"));
-        bail!(
-            "{name}: found something; the input is in fuzz/{}",
-            finds.display()
-        );
+        return Ok(None);
     }
     let count = said
         .lines()
         .find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
     let count = count.and_then(|count| count.trim().parse().ok());
-    count.with_context(|| format!("{name}: expected a number of executions, found none"))
+    count
+        .map(Some)
+        .with_context(|| format!("{name}: expected a number of executions, found none"))
 }
 
 fn results() -> Result<BTreeMap<String, Value>> {
@@ -118,31 +151,35 @@ fn results() -> Result<BTreeMap<String, Value>> {
     ggpo_files::json::from_slice(&bytes).map_err(|error| anyhow::anyhow!("{RESULTS}: {error}"))
 }
 
-fn executions(results: &BTreeMap<String, Value>, name: &str) -> u64 {
-    let of = results
-        .get(name)
-        .and_then(|target| target.get("executions"));
-    of.and_then(Value::as_u64).unwrap_or(0)
+/// What all runs of a target together have, of executions or seconds.
+fn sum(results: &BTreeMap<String, Value>, name: &str, of: &str) -> f64 {
+    let of = results.get(name).and_then(|target| target.get(of));
+    of.and_then(Value::as_f64).unwrap_or(0.0)
 }
 
-fn add(name: &str, more: u64) -> Result<()> {
+fn add(name: &str, executions: u64, seconds: f64) -> Result<()> {
     let mut results = results()?;
-    let sum = executions(&results, name) + more;
-    results.insert(name.to_owned(), json!({ "executions": sum }));
+    let executions = sum(&results, name, "executions") as u64 + executions;
+    let seconds = (sum(&results, name, "seconds") + seconds) as u64;
+    let both = json!({ "executions": executions, "seconds": seconds });
+    results.insert(name.to_owned(), both);
     let text = format!("{}\n", serde_json::to_string_pretty(&results)?);
     write_atomically(RESULTS, text.as_bytes()).context(RESULTS)
 }
 
 /// The table of the README, as the results have it.
 fn table(results: &BTreeMap<String, Value>) -> String {
-    let mut table = "| target | from bytes to use | executions |\n|---|---|---:|\n".to_owned();
-    let mut sum = 0;
+    let mut table =
+        "| target | from bytes to use | executions | minutes |\n|---|---|---:|---:|\n".to_owned();
+    let (mut all, mut long) = (0.0, 0.0);
     for target in &TARGETS {
-        let count = executions(results, target.name);
-        sum += count;
-        table += &format!("| `{}` | {} | {count} |\n", target.name, target.about);
+        let count = sum(results, target.name, "executions");
+        let minutes = sum(results, target.name, "seconds") / 60.0;
+        (all, long) = (all + count, long + minutes);
+        let (name, about) = (target.name, target.about);
+        table += &format!("| `{name}` | {about} | {count} | {minutes:.0} |\n");
     }
-    table + &format!("| all | | {sum} |\n")
+    table + &format!("| all | | {all} | {long:.0} |\n")
 }
 
 fn write_readme() -> Result<()> {

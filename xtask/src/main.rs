@@ -113,7 +113,7 @@ enum Task {
     /// Everything that continuous integration checks.
     #[command(after_help = "Examples: cargo xtask ci\n          cargo xtask ci --full")]
     Ci {
-        /// Also what needs published models, other frameworks, and Python with
+        /// Also what needs published models, other frameworks, cargo-deny, and Python with
         /// peers/requirements.txt.
         #[arg(long)]
         full: bool,
@@ -183,7 +183,8 @@ fn make_models(only: Option<&str>, config: &Path, work: &Path) -> Result<()> {
     let config = PretrainConfig::read(config)?;
     for (name, which) in [("encoder", Which::Encoder), ("decoder", Which::Decoder)] {
         if only.is_none_or(|only| only == name) {
-            let loss = pretrain(&config, which, work)?;
+            let loss = pretrain(&config, which, work);
+            let loss = ggpo::output::go_on_with("cargo xtask", loss)?;
             ggpo::say!("{name}: validation loss {loss:.4} nats per target");
         }
     }

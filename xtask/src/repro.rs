@@ -74,7 +74,7 @@ pub(crate) fn repro(arguments: &Repro) -> Result<()> {
     };
     let program = std::env::current_exe().context("the program's own path")?;
     let start = |job: &Job| job.command(&program, &["bench-steps"]);
-    let findings = reproduce(&order, &start)?;
+    let findings = ggpo::output::go_on_with("cargo xtask", reproduce(&order, &start))?;
     say(&findings, &out);
     Ok(())
 }

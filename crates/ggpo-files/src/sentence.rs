@@ -1,5 +1,6 @@
 //! Whatever was found in a file, as one line for a person.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Most characters of a message.
@@ -63,6 +64,26 @@ fn printable(text: &str) -> Vec<char> {
     out
 }
 
+/// A text as a terminal may be given it: line ends and tabs stay, every other control
+/// character, and what changes the direction of writing, becomes its number.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let moves = |c: char| {
+        c.is_control() && !['\n', '\t'].contains(&c)
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(moves) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match moves(character) {
+            true => out.extend(character.escape_unicode()),
+            false => out.push(character),
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// What is wrong with a TOML text, which the library's own words show over several
 /// lines: `message` is its sentence, `span` the place.
 pub fn toml_problem(text: &str, message: &str, span: Option<Range<usize>>) -> String {
@@ -86,6 +107,15 @@ mod tests {
         let found = one_line(text);
         let expected = "a\\u{1b}[31m red \\u{202e}file \"x\" caf\u{e9} \u{9be8}\\0";
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_terminal_gets_no_commands() {
+        let text =
+            "a\u{1b}]0;title\u{7}\r\n\tb\u{9b}2J \u{202e}c e\u{301} \u{1f468}\u{200d}\u{1f469}";
+        let expected = "a\\u{1b}]0;title\\u{7}\\u{d}\n\tb\\u{9b}2J \\u{202e}c e\u{301} \u{1f468}\u{200d}\u{1f469}";
+        assert_eq!(shown(text), expected);
+        assert!(matches!(shown("plain\n"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! targets of `fuzz/` call these functions with a fuzzer's bytes, the test of this crate
 //! with the committed seeds and changes of them.
 
+mod hub;
 mod kernels;
 mod models;
 mod texts;
 mod world;
+mod written;
 
 pub use world::World;
 
@@ -25,7 +27,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 14] = [
     Target {
         name: "gguf",
         about: "a GGUF file to one forward pass, its tokenizer and its text",
@@ -91,6 +93,18 @@ pub const TARGETS: [Target; 12] = [
         about: "the TOML description of a run, read, checked, and written again",
         run: texts::description,
         seeds: texts::description_seeds,
+    },
+    Target {
+        name: "hub",
+        about: "the answers of a hub, listing and headers and all, to a fetched model",
+        run: hub::hub,
+        seeds: hub::hub_seeds,
+    },
+    Target {
+        name: "written",
+        about: "token ids as a model may write them to text in pieces, cut and shown",
+        run: written::written,
+        seeds: written::written_seeds,
     },
     Target {
         name: "kernels",

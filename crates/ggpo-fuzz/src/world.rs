@@ -15,13 +15,14 @@ pub struct World {
 }
 
 impl World {
-    /// Makes the folder, in memory where there is such a file system.
+    /// Makes the folder where the environment says (`TMPDIR`), or in memory where there is
+    /// such a file system.
     ///
     /// # Panics
     /// If it cannot be written.
     pub fn new() -> Self {
         let memory = Path::new("/dev/shm");
-        let place = match memory.is_dir() {
+        let place = match memory.is_dir() && std::env::var_os("TMPDIR").is_none() {
             true => memory.to_owned(),
             false => std::env::temp_dir(),
         };

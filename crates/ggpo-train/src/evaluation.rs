@@ -51,6 +51,28 @@ pub fn evaluate_rows<T: Number>(
     let scored = share::<Scored, Scored>(ranks, batches.len(), |index| {
         Scored::of(model, parameters, adapters, &batches[index])
     });
+    scores(model, batches, scored)
+}
+
+/// [`evaluate_rows`] by one process, as long as `goes_on` says so before every batch; none
+/// if it does not to the end.
+///
+/// # Panics
+/// As [`evaluate`].
+pub(crate) fn evaluate_rows_while<T: Number>(
+    model: &Model,
+    parameters: &Parameters<T>,
+    adapters: &Adapters<T>,
+    batches: &[Batch],
+    goes_on: impl Fn() -> bool,
+) -> Option<(Scores, RowScores)> {
+    let score = |batch| goes_on().then(|| Scored::of(model, parameters, adapters, batch));
+    let scored: Option<Vec<Scored>> = batches.iter().map(score).collect();
+    Some(scores(model, batches, scored?))
+}
+
+/// The scores of a model by what it said of every batch.
+fn scores(model: &Model, batches: &[Batch], scored: Vec<Scored>) -> (Scores, RowScores) {
     let count: usize = batches.iter().map(Batch::target_count).sum();
     assert!(count > 0, "an evaluation needs at least one target");
     let all = scored.into_iter().fold(Scored::default(), Scored::then);

@@ -123,8 +123,34 @@ pub fn parse<A: Parser>() -> Result<A, ExitCode> {
     Err(USAGE.into())
 }
 
+/// Starts the threads of all calculations, which would be started when they are needed
+/// and end the process if the system does not grant them.
+///
+/// # Errors
+/// If it does not.
+fn start_threads() -> anyhow::Result<()> {
+    const NAME: &str = "RAYON_NUM_THREADS";
+    /// More than any machine has; to start ten times as many takes minutes.
+    const MOST: usize = 4096;
+    let asked = std::env::var(NAME).ok().and_then(|text| text.parse().ok());
+    if let Some(asked) = asked.filter(|asked: &usize| *asked > MOST) {
+        let expected = format!("at most {MOST} threads");
+        return Err(ggpo_train::Error::config(NAME, expected, asked).into());
+    }
+    let started = rayon::ThreadPoolBuilder::new().build_global();
+    started.map_err(|cause| {
+        let expected = "as many threads as the system grants";
+        let found = asked.map_or_else(|| "none".to_owned(), |asked| asked.to_string());
+        ggpo_train::Error::config(NAME, expected, format!("{found} ({cause})")).into()
+    })
+}
+
 fn execute(command: Command) -> anyhow::Result<()> {
     ggpo_tensor::simd::requested()?;
+    // A measurement sets its own number.
+    if !matches!(command, Command::Bench(_)) {
+        start_threads()?;
+    }
     match command {
         Command::Train(train) => train.execute(),
         Command::Methods(methods) => methods.execute(),

@@ -5,6 +5,7 @@
 //! library that is put before the system's own (`preload.rs`, compiled here), which fails
 //! the n-th call of a kind; a disk that is full by a limit on the size of files.
 
+mod elsewhere;
 mod preload;
 mod subject;
 
@@ -72,7 +73,7 @@ impl Chance {
 type Torture = fn(&Subject, &Faults, u32, &Chance) -> Result<()>;
 
 /// The ways, in turn.
-const WAYS: [(&str, Torture); 7] = [
+const WAYS: [(&str, Torture); 9] = [
     ("training killed", killed),
     ("training asked to stop", stopped),
     ("calls that fail", failing_calls),
@@ -80,6 +81,8 @@ const WAYS: [(&str, Torture); 7] = [
     ("two processes in a folder", two_processes),
     ("inputs changed under way", changed_inputs),
     ("predicting and merging killed", killed_readers),
+    ("experiments ended", elsewhere::experiments),
+    ("downloads ended", elsewhere::downloads),
 ];
 
 /// Kills at random moments, up to three of them in one run.

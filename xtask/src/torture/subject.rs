@@ -12,7 +12,7 @@ use ggpo_fuzz::World;
 pub(super) const TEST_ROWS: usize = 400;
 
 /// Files and folders that a round makes.
-const MADE: [&str; 3] = ["run", "p.tsv", "merged"];
+const MADE: [&str; 6] = ["run", "p.tsv", "merged", "repro", "fetched", "cache"];
 
 /// A folder with a model and data, and the run that nothing has happened to.
 pub(super) struct Subject {
@@ -20,6 +20,8 @@ pub(super) struct Subject {
     /// What is started: a file system in memory may forbid that.
     home: tempfile::TempDir,
     program: PathBuf,
+    /// This program, which a build may replace.
+    tasks: PathBuf,
     adapter: Vec<u8>,
 }
 
@@ -30,7 +32,10 @@ impl Subject {
         // This program is the other under another name, so nothing has to be built.
         let home = tempfile::tempdir().context("a temporary folder")?;
         let program = home.path().join(crate::GGPO);
-        fs::copy(std::env::current_exe()?, &program).context("the program's own file")?;
+        let tasks = home.path().join("xtask");
+        for copy in [&program, &tasks] {
+            fs::copy(std::env::current_exe()?, copy).context("the program's own file")?;
+        }
         for (name, rows) in [("train", 60), ("validation", 20), ("test", TEST_ROWS)] {
             let row = |row: usize| {
                 let label = if row.is_multiple_of(2) {
@@ -50,6 +55,7 @@ impl Subject {
             world,
             home,
             program,
+            tasks,
             adapter: Vec::new(),
         };
         let end = subject.train(false).end()?;
@@ -85,7 +91,16 @@ impl Subject {
 
     /// A command of the program, its words apart by spaces.
     pub(super) fn command(&self, words: &str) -> Words {
-        let mut command = Command::new(&self.program);
+        self.words(&self.program, words)
+    }
+
+    /// A task of this program, its words apart by spaces.
+    pub(super) fn task(&self, words: &str) -> Words {
+        self.words(&self.tasks, words)
+    }
+
+    fn words(&self, program: &Path, words: &str) -> Words {
+        let mut command = Command::new(program);
         command
             .args(words.split_whitespace())
             .current_dir(self.path(""))

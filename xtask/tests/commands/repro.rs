@@ -2,6 +2,7 @@
 //! killed.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{Place, errors};
@@ -122,6 +123,39 @@ fn repro_that_is_killed_goes_on_to_the_same_results() {
     std::fs::write(killed.join("runs.jsonl"), &text[..text.len() - 40]).unwrap();
     reproduce(&place, "killed", &[], "2");
     assert_eq!(results(&place.path("whole")), results(&killed));
+}
+
+#[cfg(unix)]
+#[test]
+fn repro_that_is_asked_to_stop_goes_on_to_the_same_results() {
+    let place = Place::new(60);
+    reproduce(&place, "whole", &[], "2");
+    for (enough, (signal, code)) in [(2, ("INT", 130)), (6, ("TERM", 143))] {
+        let mut command = place.command(&REPRODUCE);
+        let child = command.arg("stopped").env("RAYON_NUM_THREADS", "2");
+        let child = child.stderr(Stdio::piped()).spawn().unwrap();
+        let started = Instant::now();
+        while finished(&place.path("stopped")) < enough {
+            assert!(started.elapsed() < Duration::from_secs(300), "no progress");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let id = child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(sent.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", errors(&output));
+        let again = "go on with: cargo xtask repro --quick --out stopped";
+        assert!(errors(&output).contains(again), "{}", errors(&output));
+        assert!(
+            !place.path("stopped/report.md").exists(),
+            "stopped too late"
+        );
+    }
+    reproduce(&place, "stopped", &[], "2");
+    assert_eq!(
+        results(&place.path("whole")),
+        results(&place.path("stopped"))
+    );
 }
 
 #[test]

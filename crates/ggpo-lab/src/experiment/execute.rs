@@ -73,7 +73,17 @@ pub(super) fn carry_out(
     let threads = (rayon::current_num_threads() / side_by_side).max(1);
     let work = || {
         let pool = ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.expect("the operating system grants threads");
+        let pool = match pool {
+            Ok(pool) => pool,
+            Err(cause) => {
+                failed.store(true, Ordering::Relaxed);
+                let mut state = state.lock().expect("no panic while locked");
+                let expected = "as many as the system grants";
+                let error = Error::config("threads", expected, format!("{threads} ({cause})"));
+                state.4.get_or_insert(error);
+                return;
+            }
+        };
         while !failed.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(planned) = missing.get(index) else {

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
+use ggpo_files::json;
+use ggpo_files::read::DESCRIPTION;
 use serde_json::Value;
 
 use super::ChatTemplate;
+use super::template::TEMPLATE;
 use crate::{Error, Result};
 
 /// Names of the templates that are built in, and the templates.
@@ -30,7 +33,7 @@ pub(super) fn choose(said: &Said, named: Option<&str>) -> Result<ChatTemplate> {
             Some((_, source)) => ((*source).to_owned(), Path::new(named)),
             None => {
                 let path = Path::new(named);
-                let read = std::fs::read_to_string(path);
+                let read = ggpo_files::read_text(path, TEMPLATE);
                 (read.map_err(|cause| Error::io(path, cause))?, path)
             }
         },
@@ -50,11 +53,11 @@ pub(super) fn choose(said: &Said, named: Option<&str>) -> Result<ChatTemplate> {
 
 /// Reads `chat_template.jinja` and `tokenizer_config.json`, as far as they are there.
 pub(crate) fn of_folder(folder: &Path) -> Result<Said> {
-    let own = read(&folder.join(FILE))?;
+    let own = read(&folder.join(FILE), TEMPLATE)?;
     let path = folder.join("tokenizer_config.json");
-    let config = match read(&path)? {
+    let config = match read(&path, DESCRIPTION)? {
         None => Value::Null,
-        Some(text) => serde_json::from_str(&text)
+        Some(text) => json::from_slice(text.as_bytes())
             .map_err(|error| Error::file(&path, format!("expected JSON, found {error}")))?,
     };
     let token = |name: &str| {
@@ -77,9 +80,9 @@ pub(crate) fn of_folder(folder: &Path) -> Result<Said> {
     })
 }
 
-/// The text of a file, if it is there.
-fn read(path: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
+/// The text of a file of at most `most` bytes, if it is there.
+fn read(path: &Path, most: u64) -> Result<Option<String>> {
+    match ggpo_files::read_text(path, most) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(Error::io(path, cause)),

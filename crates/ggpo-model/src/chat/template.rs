@@ -6,7 +6,12 @@
 //! blocks `generation` and `endgeneration` around what the assistant says. The day is not
 //! among them: the text of a conversation depends on the conversation alone. Published
 //! templates have a fixed day where there is none.
+//!
+//! A template is a small program that somebody else has written, so it is stopped after
+//! some number of instructions, calls and characters. What it asks for in between, as by
+//! doubling a text again and again, is not bounded.
 
+use std::io::Write;
 use std::sync::LazyLock;
 
 use minijinja::value::{Kwargs, Value};
@@ -18,6 +23,19 @@ use super::{Message, Role};
 
 /// Noncharacters that stand, while a text is made, where the assistant begins and ends.
 pub(super) const MARKS: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
+
+/// Most bytes of a template; published ones have a tenth.
+pub(super) const TEMPLATE: u64 = 1 << 16;
+/// Instructions for a conversation, and for each of its messages, up to a most; published
+/// templates take some hundred for a message.
+const INSTRUCTIONS: [u64; 3] = [1 << 18, 1 << 12, 1 << 20];
+/// Bytes of the stack that templates are read and carried out on: they may nest signs as
+/// deep as they are long, and values as deep as there are instructions.
+const STACK: usize = 1 << 28;
+/// Calls within calls.
+const CALLS: usize = 100;
+/// Bytes of a text beside what is in the messages, and times that.
+const LONGEST: [usize; 2] = [1 << 24, 16];
 
 /// The name under which the environment knows the template.
 const NAME: &str = "chat template";
@@ -56,9 +74,20 @@ impl ChatTemplate {
     /// # Errors
     /// What was expected and what was found, if it is no template.
     pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<Self, String> {
+        if source.len() as u64 > TEMPLATE {
+            let most = TEMPLATE;
+            return Err(format!(
+                "expected a chat template of at most {most} bytes, found a longer one"
+            ));
+        }
+        on_large_stack(|| Self::read(source, bos, eos))?
+    }
+
+    fn read(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<Self, String> {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
+        environment.set_recursion_limit(CALLS);
         environment.set_unknown_method_callback(unknown_method_callback);
         environment.add_function(
             "raise_exception",
@@ -112,7 +141,16 @@ impl ChatTemplate {
                 "message {turn}: expected text, found the noncharacter U+FDD0 or U+FDD1"
             ));
         }
-        let template = self.environment.get_template(NAME).expect("just added");
+        on_large_stack(|| self.carry_out(messages, ask, marked))?
+    }
+
+    fn carry_out(&self, messages: &[Message], ask: bool, marked: Marked) -> Result<String, String> {
+        let length: usize = messages.iter().map(|message| message.content.len()).sum();
+        let [least, each, most] = INSTRUCTIONS;
+        let instructions = (least + each * messages.len() as u64).min(most);
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(instructions));
+        let template = environment.get_template(NAME).expect("just added");
         let messages: Vec<Value> = messages
             .iter()
             .map(|message| {
@@ -133,8 +171,53 @@ impl ChatTemplate {
             tools => none,
             documents => none,
         };
-        let text = template.render(context);
-        text.map_err(|error| format!("the chat template says: {}", said(&error)))
+        let mut text = Bounded {
+            bytes: Vec::new(),
+            most: LONGEST[0].saturating_add(LONGEST[1].saturating_mul(length)),
+        };
+        let rendered = template.render_captured_to(context, &mut text).map(drop);
+        rendered.map_err(|error| match (error.kind(), text.most) {
+            (ErrorKind::OutOfFuel, _) => {
+                format!("the chat template does not end within {instructions} instructions")
+            }
+            (ErrorKind::WriteFailure, most) => {
+                format!("the chat template makes a text of more than {most} bytes")
+            }
+            _ => format!("the chat template says: {}", said(&error)),
+        })?;
+        String::from_utf8(text.bytes).map_err(|error| format!("the chat template: {error}"))
+    }
+}
+
+/// Does what recurses as deep as a template says.
+fn on_large_stack<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, String> {
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().stack_size(STACK);
+        let thread = builder.spawn_scoped(scope, work).map_err(|cause| {
+            format!("a chat template needs a thread with a stack of {STACK} bytes: {cause}")
+        })?;
+        let done = thread.join();
+        done.map_err(|_| "expected a chat template, found one that cannot be used".to_owned())
+    })
+}
+
+/// A text that becomes no longer than it may.
+struct Bounded {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.most {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

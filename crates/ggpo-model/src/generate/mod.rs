@@ -25,7 +25,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 pub use sampling::Sampling;
-pub use text::{TextConfig, continue_ids, generate_texts};
+pub use text::{Continuation, TextConfig, continue_ids, generate_texts};
 
 use crate::Number;
 use crate::batch::{Batch, DecoderInput};

@@ -98,8 +98,12 @@ pub fn continue_ids<T: Number>(
     Ok(texts.into_iter().map(|continued| continued.text).collect())
 }
 
-/// What follows a prompt.
-struct Continuation<'a> {
+/// The text that follows a prompt, token by token.
+///
+/// What is given out adds up to the text, unless the tokenizer's decoder writes anew
+/// what it has written, as some do with bytes that are no character: that is given out
+/// as it was, and the text is as it is in the end.
+pub struct Continuation<'a> {
     tokenizer: &'a Tokenizer,
     stop_strings: &'a [String],
     /// Those of the prompt and all that follow: some tokenizers make another
@@ -113,7 +117,15 @@ struct Continuation<'a> {
 }
 
 impl<'a> Continuation<'a> {
-    fn new(ids: &[usize], tokenizer: &'a Tokenizer, stop_strings: &'a [String]) -> Result<Self> {
+    /// Nothing, after a prompt of these ids.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot make text of them.
+    pub fn new(
+        ids: &[usize],
+        tokenizer: &'a Tokenizer,
+        stop_strings: &'a [String],
+    ) -> Result<Self> {
         Ok(Continuation {
             tokenizer,
             stop_strings,
@@ -125,7 +137,10 @@ impl<'a> Continuation<'a> {
     }
 
     /// Adds a token; breaks, and cuts the text, at a stop string.
-    fn push(&mut self, id: usize) -> Result<ControlFlow<()>> {
+    ///
+    /// # Errors
+    /// If the tokenizer cannot make text of the tokens.
+    pub fn push(&mut self, id: usize) -> Result<ControlFlow<()>> {
         self.ids.push(id);
         let whole = self.tokenizer.decode(&self.ids)?;
         // A decoder may write the prompt's own text another way now.
@@ -140,7 +155,7 @@ impl<'a> Continuation<'a> {
 
     /// The part of the text that is certain and was not given out yet; at the
     /// end all of it.
-    fn news(&mut self, ended: bool) -> &str {
+    pub fn news(&mut self, ended: bool) -> &str {
         let certain = if ended {
             self.text.len()
         } else {
@@ -149,6 +164,11 @@ impl<'a> Continuation<'a> {
         let from = boundary(&self.text, self.given.min(certain));
         self.given = self.given.max(certain);
         self.text.get(from..certain).unwrap_or_default()
+    }
+
+    /// All of the text.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Bytes at the end that are an unfinished character or may be the

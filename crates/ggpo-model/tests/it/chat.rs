@@ -289,3 +289,89 @@ fn published_models_read_conversations_as_in_transformers() {
         }
     }
 }
+
+/// A template is a program of somebody else's.
+#[test]
+fn templates_are_stopped() {
+    let render = |source: &str| {
+        let template = ChatTemplate::new(source, None, None)?;
+        template.render(&[Message::new(Role::User, "Hi")], false)
+    };
+    let loops = "{% for i in range(99999) %}".repeat(3);
+    let ends = "{% endfor %}".repeat(3);
+    for (source, part) in [
+        (format!("{loops}{ends}"), "does not end within"),
+        (format!("{loops}{{{{ 'x' * 9999 }}}}{ends}"), "bytes"),
+        (
+            "{{ 'x' * 99999999 }}".to_owned(),
+            "more than 16777248 bytes",
+        ),
+        (
+            "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}".to_owned(),
+            "recursion",
+        ),
+        (
+            format!("{{{{ {}1{} }}}}", "(".repeat(30_000), ")".repeat(30_000)),
+            "template",
+        ),
+        (
+            format!("{{{{ {}1{} }}}}", "[".repeat(30_000), "]".repeat(30_000)),
+            "template",
+        ),
+        ("x".repeat(70_000), "at most 65536 bytes"),
+        // Whatever these are, they end.
+        (format!("{{{{ {}1 }}}}", "-".repeat(65_000)), ""),
+        (format!("{{{{ {}1 }}}}", "not ".repeat(16_000)), ""),
+        (format!("{{{{ 1{} }}}}", "+1".repeat(32_000)), ""),
+        (format!("{{{{ 1{} }}}}", "|abs".repeat(16_000)), ""),
+        (
+            format!("{{% if 0 %}}{}{{% endif %}}", "{%elif 0%}".repeat(6_500)),
+            "",
+        ),
+        (
+            "{% set n = namespace(x=1) %}{% for i in range(99999) %}{% set n.x = [n.x] %}\
+             {% endfor %}{{ n.x }}"
+                .to_owned(),
+            "",
+        ),
+    ] {
+        let said = match render(&source) {
+            Ok(text) => text,
+            Err(sentence) => sentence,
+        };
+        assert!(
+            said.contains(part),
+            "{}: {said}",
+            &source[..source.len().min(80)]
+        );
+    }
+}
+
+#[test]
+fn templates_are_plain_files_of_bounded_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    std::fs::copy(fixture("tokenizer.json"), file("tokenizer.json")).unwrap();
+    std::fs::write(file("long.jinja"), "x".repeat((1 << 16) + 1)).unwrap();
+    let tokenizer = Tokenizer::open(folder.path()).unwrap();
+    let long = ChatTemplate::choose(&tokenizer, file("long.jinja").to_str());
+    assert!(
+        long.unwrap_err()
+            .to_string()
+            .contains("at most 65536 bytes")
+    );
+    #[cfg(unix)]
+    for name in ["chat_template.jinja", "tokenizer_config.json"] {
+        std::os::unix::fs::symlink("/dev/zero", file(name)).unwrap();
+        let error = Tokenizer::open(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains(name) && error.contains("a plain file"),
+            "{error}"
+        );
+        std::fs::remove_file(file(name)).unwrap();
+    }
+    let twice = r#"{"bos_token": "a", "bos_token": "b"}"#;
+    std::fs::write(file("tokenizer_config.json"), twice).unwrap();
+    let error = Tokenizer::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("\"bos_token\" twice"), "{error}");
+}

@@ -68,7 +68,7 @@ pub(super) fn answers(task: &TaskConfig, table: &mut Table, labels: &[String]) -
         }
     };
     let mut answers = Vec::with_capacity(table.rows.len());
-    let mut bad = Vec::new();
+    let bad = &mut table.bad;
     table.rows.retain(|row| match parse(row) {
         Ok(answer) => {
             answers.push(answer);
@@ -82,7 +82,5 @@ pub(super) fn answers(task: &TaskConfig, table: &mut Table, labels: &[String]) -
             false
         }
     });
-    table.bad.append(&mut bad);
-    table.bad.sort_by_key(|row| row.line);
     answers
 }

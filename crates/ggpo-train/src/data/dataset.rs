@@ -11,7 +11,7 @@ use super::answers::{answers, classes};
 use super::collate::{Answer, Example};
 use super::config::{TaskConfig, TaskKind};
 use super::encode::Encoder;
-use super::table::{self, BadRow, Row, Table};
+use super::table::{self, BadRow, BadRows, Row, Table};
 use super::text;
 use crate::Error;
 
@@ -37,7 +37,7 @@ pub struct FileNotes {
     /// Examples in it.
     pub examples: usize,
     /// Rows that were left out because they cannot be used.
-    pub bad: Vec<BadRow>,
+    pub bad: BadRows,
     /// Rows that were left out because they have no gold label.
     pub without_label: usize,
     /// Examples that lost tokens to the longest length.
@@ -61,7 +61,7 @@ impl Display for FileNotes {
         if self.without_label > 0 {
             write!(f, ", left out without gold label: {}", self.without_label)?;
         }
-        if let Some(BadRow { line, reason }) = self.bad.first() {
+        if let Some(BadRow { line, reason }) = self.bad.iter().next() {
             let count = self.bad.len();
             write!(
                 f,
@@ -221,7 +221,7 @@ fn blocks(
     let notes = FileNotes {
         path: path.to_owned(),
         examples: examples.len(),
-        bad: Vec::new(),
+        bad: BadRows::default(),
         without_label: 0,
         truncated: 0,
         lengths: lengths(&examples),
@@ -266,7 +266,6 @@ fn examples(encoder: &Encoder, table: &mut Table, answers: Vec<Answer>) -> (Vec<
         examples.push(example);
         truncated += usize::from(cut);
     }
-    table.bad.sort_by_key(|row| row.line);
     (examples, truncated)
 }
 

@@ -4,8 +4,7 @@
 //! line and the reason, for the caller to refuse or to count.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::layout::{Column, Format, Source};
@@ -36,13 +35,50 @@ pub struct BadRow {
     pub reason: String,
 }
 
+/// Rows that cannot be used: how many, and the first of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BadRows {
+    count: usize,
+    first: Vec<BadRow>,
+}
+
+impl BadRows {
+    /// More than these are counted alone: a file may hold nothing else.
+    const KEPT: usize = 32;
+
+    /// Adds one, whichever line it is in.
+    pub(super) fn push(&mut self, row: BadRow) {
+        self.count += 1;
+        let place = self.first.partition_point(|other| other.line <= row.line);
+        if place < Self::KEPT {
+            self.first.insert(place, row);
+            self.first.truncate(Self::KEPT);
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The first ones, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &BadRow> {
+        self.first.iter()
+    }
+}
+
 /// The rows of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
     /// The rows that can be used, in the order of the file.
     pub rows: Vec<Row>,
-    /// Those that cannot, in the order of the file.
-    pub bad: Vec<BadRow>,
+    /// Those that cannot.
+    pub bad: BadRows,
     /// Rows left out because their label says that they have none.
     pub without_label: usize,
 }
@@ -63,10 +99,11 @@ const ROLES: [&str; 3] = ["text", "second text", "label"];
 pub fn parse(path: &Path, bytes: &[u8], source: &Source) -> crate::Result<Table> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     match source.format {
-        Format::Tsv => delimited::table(path, delimited::tsv(bytes), source),
+        Format::Tsv => delimited::table(path, bytes.len(), delimited::tsv(bytes), source),
         Format::Csv => {
             let mut failed = None;
-            let table = delimited::table(path, delimited::csv(path, bytes, &mut failed), source);
+            let records = delimited::csv(path, bytes, &mut failed);
+            let table = delimited::table(path, bytes.len(), records, source);
             failed.map_or(table, Err)
         }
         Format::Jsonl => jsonl::table(path, bytes, source),
@@ -84,13 +121,35 @@ pub(super) fn first_line(bytes: &[u8]) -> &[u8] {
 pub fn holds_chats(path: &Path) -> bool {
     let first = || -> std::io::Result<String> {
         let mut line = String::new();
-        BufReader::new(File::open(path)?).read_line(&mut line)?;
+        let file = ggpo_files::open(path)?.take(ggpo_files::read::DESCRIPTION);
+        BufReader::new(file).read_line(&mut line)?;
         Ok(line)
     };
     let is_jsonl = matches!(Format::of(path), Ok(Format::Jsonl));
     let row = first().ok().filter(|_| is_jsonl);
     let row = row.and_then(|line| serde_json::from_str::<serde_json::Value>(&line).ok());
     row.is_some_and(|row| row["messages"].is_array())
+}
+
+/// Bytes that a row takes in memory as text and as an example, however short it is.
+const ROW: usize = 320;
+
+/// Most rows of a file of `bytes` bytes, so that they take no more than ten times its
+/// size and 100 MB.
+fn most_rows(bytes: usize) -> usize {
+    bytes.saturating_mul(10).saturating_add(100_000_000) / ROW
+}
+
+/// Refuses more rows than those.
+fn refuse_many(path: &Path, rows: usize, most: usize) -> crate::Result<()> {
+    if rows <= most {
+        return Ok(());
+    }
+    let problem = format!(
+        "expected at most {most} rows in a file of this size, found more, as they are very \
+         short; divide the file"
+    );
+    Err(Error::file(path, problem))
 }
 
 /// The columns that a source reads, by role.

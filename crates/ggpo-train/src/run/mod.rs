@@ -13,6 +13,7 @@ mod description;
 mod events;
 mod inputs;
 mod records;
+mod saved;
 mod session;
 mod stepper;
 mod task;
@@ -30,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use config::{ClassLoss, HeadConfig, HeadFit, RunConfig, ScoredRows, TaskConfig, TaskKind};
 pub use description::{DEFAULT_EPOCHS, Description};
-pub use session::{CHECKPOINT, CheckpointSummary, summarize_checkpoint};
+pub use saved::{CHECKPOINT, CheckpointSummary, summarize_checkpoint};
 pub use stepper::Stepper;
 pub use task::{Corpora, Task, check_segments, check_task};
 pub use trained::assemble;

@@ -1,64 +1,26 @@
 //! A run between its start and its end.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use ggpo_files::{FolderLock, create_folder, remove_left_over, write_atomically};
-use ggpo_lora::NoiseStatistics;
 use ggpo_lora::peft::{PeftAdapter, Wrapped};
 use ggpo_model::base::{Base, write_model_folder};
 use ggpo_model::batch::Batch;
 use ggpo_model::{INITIALIZER_RANGE, Precision, is_in};
-use serde::{Deserialize, Serialize};
 
 use super::card::card;
 use super::config::RunConfig;
-use super::inputs::{Input, refuse_changes};
 use super::records::Records;
+use super::saved::{Best, CHECKPOINT, CHECKPOINT_KIND, Checkpoint, History, read_checkpoint};
 use super::task::{Corpora, Task};
 use super::{Keep, LABELS, RESULT, RunResult, claim_folder, state};
-use crate::evaluation::{RowScores, evaluate_rows};
+use crate::evaluation::{RowScores, evaluate_rows, evaluate_rows_while};
 use crate::method::Trainable;
 use crate::metrics::Scores;
 use crate::ranks::{Ranks, largest};
-use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer, TrainerState};
+use crate::trainer::{GradientAudit, StepReport, StoredTensor, Trainer};
 use crate::{Error, Result, checkpoint, interrupt};
-
-/// Name of the checkpoint in a run's folder.
-pub const CHECKPOINT: &str = "checkpoint.bin";
-const CHECKPOINT_KIND: &str = "run";
-
-/// The best state so far.
-#[derive(Clone, Serialize, Deserialize)]
-struct Best {
-    step: u32,
-    scores: Scores,
-    trained: BTreeMap<String, StoredTensor<f32>>,
-}
-
-/// What a checkpoint of a run holds.
-#[derive(Serialize, Deserialize)]
-struct Checkpoint {
-    /// The description, so that another run's checkpoint is refused.
-    config: String,
-    /// What the run reads, so that changed inputs are refused.
-    inputs: Vec<Input>,
-    trainer: TrainerState<f32>,
-    best: Option<Best>,
-    history: History,
-    /// Length of `metrics.jsonl` at this point.
-    metrics_bytes: u64,
-}
-
-/// What has been seen so far.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct History {
-    losses: Vec<f64>,
-    evaluations: Vec<(u32, Scores)>,
-    noise: Vec<(u32, Vec<NoiseStatistics>)>,
-    audit: Vec<(u32, Vec<GradientAudit>)>,
-}
 
 /// A run between its start and its end.
 pub(super) struct Session<'a> {
@@ -109,6 +71,10 @@ impl<'a> Session<'a> {
         let saved = read_checkpoint(config, &task, folder)?;
         let (mut best, mut history, mut metrics_bytes) = (None, History::default(), 0);
         if let Some(saved) = saved {
+            // So that a best state that does not fit is refused now, not after all steps.
+            if let Some(best) = &saved.best {
+                trainer.restore_snapshot(best.trained.clone())?;
+            }
             trainer.restore(saved.trainer)?;
             (best, history) = (saved.best, saved.history);
             metrics_bytes = saved.metrics_bytes;
@@ -144,25 +110,24 @@ impl<'a> Session<'a> {
         on_step: &mut dyn FnMut(&StepReport),
     ) -> Result<Option<(u32, String)>> {
         let total = self.config.training.steps;
-        if self.trainer.steps_done() == 0 && self.history.evaluations.is_empty() {
-            self.look()?;
-        }
         let per_epoch = self.task.epoch(self.config, 0).len() as u32;
+        let begun = self.trainer.steps_done();
         let mut epoch = u32::MAX;
         let mut batches = Vec::new();
-        while self.trainer.steps_done() < total && !self.is_out_of_patience() {
+        loop {
             let step = self.trainer.steps_done();
+            self.look_if_due()?;
+            let is_due = step.is_multiple_of(self.config.checkpoint_every);
+            if is_due && step > begun && step < total {
+                self.save_checkpoint()?;
+            }
+            if step >= total || self.is_out_of_patience() {
+                return Ok(None);
+            }
             // Ranks end after the same step, whichever was asked to.
             let signal = largest(&*self.ranks, interrupt::requested().unwrap_or(0));
             if signal != 0 {
-                self.save_checkpoint()?;
-                // Nobody leaves before the first rank has written it.
-                largest(&*self.ranks, 0);
-                return Err(Error::Interrupted {
-                    signal,
-                    steps: step,
-                    folder: self.folder.to_owned(),
-                });
+                return Err(self.stop(signal));
             }
             if step / per_epoch != epoch {
                 epoch = step / per_epoch;
@@ -180,15 +145,26 @@ impl<'a> Session<'a> {
                 records.write_step(&report)?;
             }
             on_step(&report);
-            let done = step + 1;
-            if done.is_multiple_of(self.config.evaluate_every) || done == total {
-                self.look()?;
-            }
-            if done.is_multiple_of(self.config.checkpoint_every) && done < total {
-                self.save_checkpoint()?;
-            }
         }
-        Ok(None)
+    }
+
+    /// Writes the checkpoint of a run that was asked to stop, and returns how it ends.
+    fn stop(&mut self, signal: u8) -> Error {
+        let saved = self.save_checkpoint();
+        // Nobody leaves before the first rank has written it.
+        largest(&*self.ranks, 0);
+        match saved {
+            Err(error) => error,
+            Ok(()) => self.stopped(signal),
+        }
+    }
+
+    fn stopped(&self, signal: u8) -> Error {
+        Error::Interrupted {
+            signal,
+            steps: self.trainer.steps_done(),
+            folder: self.folder.to_owned(),
+        }
     }
 
     /// Whether the last evaluations were no better than the best one, as many as end the
@@ -202,10 +178,20 @@ impl<'a> Session<'a> {
         since.count() >= patience as usize
     }
 
-    /// Looks at the validation split, the noise and the gradient estimate.
-    fn look(&mut self) -> Result<()> {
+    /// Looks at the validation split, the noise and the gradient estimate after the steps
+    /// that ask for it, unless that was done before the run was stopped.
+    fn look_if_due(&mut self) -> Result<()> {
         let step = self.trainer.steps_done();
-        let scores = self.scores(&self.task.validation);
+        let last = self.history.evaluations.last();
+        let is_due =
+            step.is_multiple_of(self.config.evaluate_every) || step == self.config.training.steps;
+        if !is_due || last.is_some_and(|(last, _)| *last == step) {
+            return Ok(());
+        }
+        let scores = match self.scores(&self.task.validation) {
+            Ok(scores) => scores,
+            Err(signal) => return Err(self.stop(signal)),
+        };
         if let Some(records) = &mut self.records {
             records.write_evaluation(step, &scores)?;
         }
@@ -239,24 +225,27 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn scores(&self, batches: &[Batch]) -> Scores {
-        self.row_scores(batches).0
+    fn scores(&self, batches: &[Batch]) -> std::result::Result<Scores, u8> {
+        self.row_scores(batches).map(|(scores, _)| scores)
     }
 
-    fn row_scores(&self, batches: &[Batch]) -> (Scores, RowScores) {
+    /// Scores, or the signal that asks for an end meanwhile. Ranks agree on that between
+    /// steps alone.
+    fn row_scores(&self, batches: &[Batch]) -> std::result::Result<(Scores, RowScores), u8> {
         let trainer = &self.trainer;
-        evaluate_rows(
-            trainer.model(),
-            trainer.parameters(),
-            trainer.adapters(),
-            batches,
-            &*self.ranks,
-        )
+        let (model, parameters) = (trainer.model(), trainer.parameters());
+        let adapters = trainer.adapters();
+        if self.ranks.count() > 1 {
+            return Ok(evaluate_rows(model, parameters, adapters, batches, &*self.ranks));
+        }
+        let goes_on = || interrupt::requested().is_none();
+        let scores = evaluate_rows_while(model, parameters, adapters, batches, goes_on);
+        scores.ok_or_else(|| interrupt::requested().unwrap_or(0))
     }
 
-    fn test_scores(&self) -> Option<Scores> {
+    fn test_scores(&self) -> std::result::Result<Option<Scores>, u8> {
         let test = self.task.test.as_ref();
-        test.map(|batches| self.scores(batches))
+        test.map(|batches| self.scores(batches)).transpose()
     }
 
     fn save_checkpoint(&mut self) -> Result<()> {
@@ -275,12 +264,13 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn finish(mut self, diverged: Option<(u32, String)>) -> Result<RunResult> {
-        if self.keep == Keep::Weights {
-            self.save_checkpoint()?;
-        }
-        let rows = self.task.test.as_ref().map(|test| self.row_scores(test));
-        let (last_test, last_test_rows) = rows.unzip();
-        let last_train = self.scores(&self.task.train_as_seen);
+        // What is scored from here on can be scored again.
+        self.save_checkpoint()?;
+        let stopped = |signal| self.stopped(signal);
+        let test = self.task.test.as_ref();
+        let rows = test.map(|test| self.row_scores(test)).transpose();
+        let (last_test, last_test_rows) = rows.map_err(stopped)?.unzip();
+        let last_train = self.scores(&self.task.train_as_seen).map_err(stopped)?;
         let snapshot = self.trainer.snapshot();
         let best = self.best.take().ok_or_else(|| {
             let problem = "expected finite scores of the untrained model, found none";
@@ -290,7 +280,8 @@ impl<'a> Session<'a> {
         let test = if best.step == self.trainer.steps_done() {
             last_test.clone()
         } else {
-            self.test_scores()
+            let test = self.test_scores();
+            test.map_err(|signal| self.stopped(signal))?
         };
         let result = RunResult {
             diverged_at: diverged.as_ref().map(|(step, _)| *step),
@@ -387,79 +378,8 @@ fn remove_folder_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// What a run's checkpoint holds, in short.
-#[derive(Debug, Clone)]
-pub struct CheckpointSummary {
-    /// Optimiser steps done.
-    pub steps_done: u32,
-    /// Tensors that are trained.
-    pub trained_tensors: usize,
-    /// Numbers in them.
-    pub trained_numbers: usize,
-    /// Steps after which the validation scores were best, and the scores.
-    pub best: Option<(u32, Scores)>,
-    /// Training loss of the last step.
-    pub last_loss: Option<f64>,
-}
-
-/// Reads what a run's checkpoint holds.
-///
-/// # Errors
-/// If it cannot be read or is none of a run.
-pub fn summarize_checkpoint(path: &Path) -> Result<CheckpointSummary> {
-    let saved: Checkpoint = checkpoint::read(path, CHECKPOINT_KIND)?;
-    let trained = saved.trainer.trained();
-    Ok(CheckpointSummary {
-        steps_done: saved.trainer.steps_done(),
-        trained_tensors: trained.len(),
-        trained_numbers: trained.values().map(StoredTensor::len).sum(),
-        best: saved.best.map(|best| (best.step, best.scores)),
-        last_loss: saved.history.losses.last().copied(),
-    })
-}
-
 fn lock(folder: &Path) -> Result<FolderLock> {
     FolderLock::take(folder).map_err(|source| Error::io(folder, source))
-}
-
-/// The newest checkpoint in a run's folder that can be used, if there is one.
-fn read_checkpoint(config: &RunConfig, task: &Task, folder: &Path) -> Result<Option<Checkpoint>> {
-    let path = folder.join(CHECKPOINT);
-    let newest = checkpoint::read_newest::<Checkpoint>(&path, CHECKPOINT_KIND)?;
-    let Some((saved, damaged)) = newest else {
-        return Ok(None);
-    };
-    if let Some(problem) = damaged {
-        let steps = saved.trainer.steps_done();
-        ggpo_files::sentence::note(&format!(
-            "warning: {problem}; the one before it is of step {steps} and is used instead"
-        ));
-    }
-    if RunConfig::parse(&saved.config).as_ref() != Ok(config) {
-        let problem = "expected a checkpoint of this run, found another run's";
-        return Err(Error::file(path, problem));
-    }
-    refuse_changes(&saved.inputs, task.inputs())?;
-    if !saved.is_consistent() {
-        let problem = "expected a course of as many steps as were done, found another";
-        return Err(Error::file(path, problem));
-    }
-    Ok(Some(saved))
-}
-
-impl Checkpoint {
-    /// Whether its parts are of one moment.
-    fn is_consistent(&self) -> bool {
-        let steps = self.trainer.steps_done();
-        let evaluated = self.history.evaluations.iter().map(|(step, _)| *step);
-        self.history.losses.len() == steps as usize
-            && self
-                .best
-                .iter()
-                .map(|best| best.step)
-                .chain(evaluated)
-                .all(|step| step <= steps)
-    }
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, value_parser};
 use ggpo_lab::experiment::{Comparison, Jobs, ONLY_LEVEL, Order, reproduce};
 use ggpo_lora::method::{METHODS, Method};
 use ggpo_train::Error;
 use ggpo_train::run::{Corpora, Description};
 
 use crate::options::{RunOptions, method_names};
+use crate::output::go_on_with;
 use crate::{say, signals};
 
 /// Arguments of `ggpo compare`.
@@ -39,7 +41,7 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "METHOD", value_parser = method_names())]
     reference: Option<&'static Method>,
     /// Seeds of the compared runs
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = seeds())]
     seeds: u64,
     /// Learning rates that every method tries; of several, each method's best on the
     /// validation split is compared
@@ -51,24 +53,24 @@ pub(crate) struct Compare {
     )]
     learning_rates: Vec<f64>,
     /// Seeds that choose among the learning rates
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 1,
-        value_parser = clap::value_parser!(u64).range(1..)
-    )]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seeds())]
     tuning_seeds: u64,
     /// The smallest difference that matters [default: 0.5 points, or 0.005 of loss]
     #[arg(long, value_name = "DELTA", allow_negative_numbers = true)]
     margin: Option<f64>,
     /// Runs side by side [default: one for each processor]
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "K", value_parser = value_parser!(u16).range(1..))]
     jobs: Option<u16>,
     /// Folder for records and report; what is there is not done again
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
     options: RunOptions,
+}
+
+/// More than anybody waits for.
+fn seeds() -> RangedU64ValueParser {
+    value_parser!(u64).range(1..=100_000)
 }
 
 impl Compare {
@@ -126,7 +128,8 @@ impl Compare {
             },
             title: "A comparison of methods",
         };
-        for finding in reproduce(&order, &|_| unreachable!("a comparison measures no time"))? {
+        let findings = reproduce(&order, &|_| unreachable!("a comparison measures no time"));
+        for finding in go_on_with("ggpo", findings)? {
             say!("{}: {}", finding.claim, finding.judgement.verdict);
         }
         say!("report: {}", self.out.join("report.html").display());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use ggpo_files::{check_target, write_atomically};
+use ggpo_files::write_atomically;
 use ggpo_lab::progress;
 use ggpo_lab::statistics::{Interval, wilson_interval};
 use ggpo_model::batch::Batch;
@@ -19,7 +19,7 @@ use ggpo_train::ranks::Alone;
 use serde_json::{Map, json};
 
 use crate::options::FormOptions;
-use crate::output::print_json;
+use crate::output::{check_output, print_json};
 use crate::source::{Opened, Source};
 use crate::{note, say};
 
@@ -62,7 +62,7 @@ pub(crate) struct Eval {
 impl Eval {
     pub(crate) fn execute(&self) -> Result<()> {
         if let Some(path) = &self.answers {
-            check_target(path).map_err(|cause| Error::io(path, cause))?;
+            check_output(path, Some(&self.data))?;
         }
         let opened = self.source.open()?;
         let task = opened.task(&self.form, &self.data)?;

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Args;
 use ggpo_files::read::ANY;
-use ggpo_files::{check_target, json as strict, read_text, write_atomically};
+use ggpo_files::{json as strict, read_text, write_atomically};
 use ggpo_lab::progress;
 use ggpo_model::assembled::Assembled;
 use ggpo_model::generate::{GenerateConfig, Sampling, TextConfig, generate_texts};
 use ggpo_train::Error;
 use serde_json::json;
 
-use crate::output::{flush, print_json};
+use crate::output::{check_output, flush, print_json};
 use crate::source::Source;
 use crate::{say, say_part};
 
@@ -83,7 +83,7 @@ impl Generate {
             None => self.prompt.clone(),
         };
         if let Some(path) = &self.out {
-            check_target(path).map_err(|cause| Error::io(path, cause))?;
+            check_output(path, self.prompts.as_deref())?;
         }
         let assembled = self.source.open()?.assembled;
         let config = self.config(&assembled);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use ggpo_files::{check_target, write_atomically};
+use ggpo_files::write_atomically;
 use ggpo_lab::progress;
 use ggpo_model::assembled::Assembled;
 use ggpo_model::chat::ChatTemplate;
@@ -15,7 +15,7 @@ use ggpo_train::prediction::{Prediction, predict, write_answers};
 use serde_json::json;
 
 use crate::options::FormOptions;
-use crate::output::print_json;
+use crate::output::{check_output, print_json};
 use crate::source::{Opened, Source};
 use crate::{note, say};
 
@@ -46,7 +46,7 @@ pub(crate) struct Predict {
 
 impl Predict {
     pub(crate) fn execute(&self) -> Result<()> {
-        check_target(&self.out).map_err(|cause| Error::io(&self.out, cause))?;
+        check_output(&self.out, Some(&self.data))?;
         let opened = self.source.open()?;
         let task = opened.task(&self.form, &self.data)?;
         let dataset = Dataset::open_unlabelled(&self.data, &task, &opened.assembled.tokenizer)?;

@@ -4,30 +4,36 @@
 //! * The user's token goes to the hub's own address alone.
 //! * Of an answer only its status, `Location`, `Content-Range` and bytes are looked
 //!   at. Nothing of it becomes a path.
+//! * Whatever is waited for has an end, and so has an answer that comes byte by byte.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ureq::config::Config;
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
-use super::{Error, Result};
+use super::{Error, Hub, Result};
 
 /// Redirects that are followed, one after the other.
 const REDIRECTS: usize = 5;
-/// How long a connection, the head of an answer, or its next bytes may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes in a second, at least, while a file comes.
+const SLOWEST: f64 = 1024.0;
+/// Times the hub's patience that an answer which is no file may take.
+const LONGEST_ANSWER: u32 = 10;
 
 /// A hub's address, and what it knows the user by.
 pub(super) struct Client {
     agent: Agent,
     endpoint: String,
     token: Option<String>,
+    patience: Duration,
 }
 
 impl Client {
-    pub(super) fn new(endpoint: &str, token: Option<&str>) -> Result<Self> {
-        let endpoint = endpoint.trim_end_matches('/').to_owned();
+    /// A client of the hub, whose agent `agent` makes of the configuration.
+    pub(super) fn new(hub: &Hub, agent: impl FnOnce(Config) -> Agent) -> Result<Self> {
+        let endpoint = hub.endpoint.trim_end_matches('/').to_owned();
         if origin(&endpoint).is_none() {
             let expected = "an address that begins with https:// or http://";
             return Err(Error::config("HF_ENDPOINT", expected, endpoint));
@@ -35,13 +41,14 @@ impl Client {
         let config = Agent::config_builder()
             .max_redirects(0)
             .http_status_as_error(false)
-            .timeout_connect(Some(PATIENCE))
-            .timeout_recv_response(Some(PATIENCE))
-            .timeout_per_read(Some(PATIENCE));
+            .timeout_connect(Some(hub.patience))
+            .timeout_recv_response(Some(hub.patience))
+            .timeout_per_read(Some(hub.patience));
         Ok(Client {
-            agent: config.build().into(),
+            agent: agent(config.build()),
             endpoint,
-            token: token.map(str::to_owned),
+            token: hub.token.clone(),
+            patience: hub.patience,
         })
     }
 
@@ -105,14 +112,28 @@ impl Client {
     pub(super) fn get_all(&self, what: &str, path: &str, most: u64) -> Result<Vec<u8>> {
         let answer = self.get(what, path, None)?;
         let mut bytes = Vec::new();
-        let reader = answer.into_body().into_reader();
-        let read = reader.take(most + 1).read_to_end(&mut bytes);
+        let whole = Some(self.patience * LONGEST_ANSWER);
+        let mut reader = self.paced(answer, whole).take(most + 1);
+        let read = reader.read_to_end(&mut bytes);
         read.map_err(|error| self.unreachable(what, &error.into()))?;
         if bytes.len() as u64 > most {
             let problem = format!("expected an answer of at most {most} bytes, found more");
             return Err(Error::fetch(what, problem));
         }
         Ok(bytes)
+    }
+
+    /// The bytes of an answer, which must come at some pace, and within `whole` if that is
+    /// said.
+    pub(super) fn paced(&self, answer: Response<Body>, whole: Option<Duration>) -> impl Read {
+        let now = Instant::now();
+        Paced {
+            bytes: answer.into_body().into_reader(),
+            patience: self.patience,
+            end: whole.map(|whole| now + whole),
+            since: now,
+            news: 0,
+        }
     }
 
     fn refused(&self, what: &str, status: StatusCode) -> Error {
@@ -135,6 +156,43 @@ impl Client {
             self.endpoint
         );
         Error::fetch(what, problem)
+    }
+}
+
+/// Bytes that must come in every stretch of time, or the connection is given up: who
+/// sends one now and then would be waited for without end.
+struct Paced<R> {
+    bytes: R,
+    /// The stretch.
+    patience: Duration,
+    /// When there must be no more, if that is said.
+    end: Option<Instant>,
+    /// When the stretch began.
+    since: Instant,
+    /// Bytes that have come in it.
+    news: u64,
+}
+
+impl<R: Read> Read for Paced<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let bytes = self.bytes.read(buffer)?;
+        self.news += bytes as u64;
+        let now = Instant::now();
+        let passed = now - self.since;
+        if bytes == 0 || (passed < self.patience && self.end.is_none_or(|end| now < end)) {
+            return Ok(bytes);
+        }
+        let least = (SLOWEST * passed.as_secs_f64()) as u64;
+        let late = self.end.is_some_and(|end| now >= end);
+        if late || self.news < least {
+            let text = format!(
+                "its answer comes too slowly: {} bytes in {passed:.0?}",
+                self.news
+            );
+            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
+        }
+        (self.since, self.news) = (now, 0);
+        Ok(bytes)
     }
 }
 

@@ -152,7 +152,7 @@ impl<'a> Downloads<'a> {
             to.set_len(0).map_err(here)?;
             have = 0;
         }
-        if have == most && have > 0 {
+        if have == most && file.size.is_some() {
             return Ok(());
         }
         let path = format!(
@@ -174,7 +174,7 @@ impl<'a> Downloads<'a> {
             have = 0;
         }
         to.seek(SeekFrom::Start(have)).map_err(here)?;
-        let mut reader = answer.into_body().into_reader().take(most - have + 1);
+        let mut reader = self.client.paced(answer, None).take(most - have + 1);
         let mut buffer = vec![0; 1 << 16];
         loop {
             bar.set_position(have);

@@ -2,6 +2,10 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ureq::Agent;
+use ureq::config::Config;
 
 use super::client::{Client, encoded};
 use super::downloads::Downloads;
@@ -14,6 +18,8 @@ const ENDPOINT: &str = "https://huggingface.co";
 /// Most bytes of what a hub says of a repository.
 const LISTING: u64 = 32 << 20;
 
+/// How long a hub is waited for, unless something else is said.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Most bytes of the file with a saved token.
 const TOKEN: u64 = 1 << 16;
 
@@ -28,6 +34,8 @@ pub struct Hub {
     pub cache: PathBuf,
     /// Show a bar per file where the error output is a terminal.
     pub progress: bool,
+    /// How long a connection, the head of an answer, or its next bytes may take.
+    pub patience: Duration,
 }
 
 /// What was fetched from a hub.
@@ -81,6 +89,7 @@ impl Hub {
             token: set("HF_TOKEN").or_else(saved),
             cache,
             progress: true,
+            patience: PATIENCE,
         })
     }
 
@@ -103,8 +112,24 @@ impl Hub {
         gguf: Option<&str>,
         to: &Path,
     ) -> Result<FetchedRepository> {
+        self.fetch_with(Agent::new_with_config, repo, revision, gguf, to)
+    }
+
+    /// [`fetch`](Self::fetch) through connections of the caller's own: `agent` makes the
+    /// client of a configuration, which it must keep.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch).
+    pub fn fetch_with(
+        &self,
+        agent: impl FnOnce(Config) -> Agent,
+        repo: &str,
+        revision: Option<&str>,
+        gguf: Option<&str>,
+        to: &Path,
+    ) -> Result<FetchedRepository> {
         check_name(repo)?;
-        let client = Client::new(&self.endpoint, self.token.as_deref())?;
+        let client = Client::new(self, agent)?;
         let listing = self.list(&client, repo, revision.unwrap_or("main"))?;
         let at = Downloads::new(&client, repo, &listing.sha, &self.cache, self.progress);
         let mut wanted = match gguf {

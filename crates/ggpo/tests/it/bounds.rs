@@ -43,6 +43,11 @@ fn numbers_in_descriptions_are_bounded() {
     );
 }
 
+/// Memory that the program addresses before it reads anything, in MiB: its own code, and
+/// stacks.
+#[cfg(unix)]
+const BASE: usize = 150;
+
 /// Runs a command with at most this much memory to address, in MiB.
 #[cfg(unix)]
 fn within(world: &World, megabytes: usize, command: &str) -> std::process::Output {
@@ -110,6 +115,39 @@ fn data_takes_memory_in_proportion() {
     }
 }
 
+/// Rows of a few bytes, of which each takes a hundred times as much: as many as there is
+/// room for are read, and more are refused.
+#[cfg(unix)]
+#[test]
+fn tiny_rows_take_memory_in_proportion() {
+    let world = World::new();
+    trained(&world);
+    let rows = 400_000_usize;
+    for (ending, head, pair) in [
+        ("tsv", "label\ttext\n", "w\ts\nc\ts\n"),
+        ("csv", "label,text\n", "w,s\nc,s\n"),
+    ] {
+        let name = format!("tiny.{ending}");
+        let text = |rows: usize| format!("{head}{}", pair.repeat(rows / 2));
+        std::fs::write(world.path(&name), text(rows)).unwrap();
+        let preview = format!("preview --run run --rows 1 {name}");
+        let output = within(&world, BASE + 100 + 10, &preview);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {errors}");
+        assert!(errors.contains("divide the file"), "{name}: {errors}");
+        std::fs::write(world.path(&name), text(rows * 3 / 4)).unwrap();
+        let output = within(&world, BASE + 100 + 10, &preview);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {errors}");
+    }
+    // Nothing but bad rows.
+    let bad = format!("label\ttext\n{}", "x\n".repeat(2_000_000));
+    std::fs::write(world.path("bad.tsv"), bad).unwrap();
+    let output = within(&world, BASE + 100, "preview --run run --rows 1 bad.tsv");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("2000000 bad rows"), "{errors}");
+}
+
 /// The wrong column was chosen: every row is a class of its own.
 #[cfg(unix)]
 #[test]
@@ -148,7 +186,9 @@ fn pipes_and_devices_are_no_inputs() {
     ] {
         std::os::unix::fs::symlink(to, world.path("strange").join(name)).unwrap();
     }
-    std::os::unix::fs::symlink(&pipe, world.path("model.gguf")).unwrap();
+    for name in ["model.gguf", "pipe.jsonl"] {
+        std::os::unix::fs::symlink(&pipe, world.path(name)).unwrap();
+    }
     for command in [
         "eval --run run pipe.tsv",
         "inspect strange",
@@ -156,6 +196,9 @@ fn pipes_and_devices_are_no_inputs() {
         "eval --model model.gguf --task language-modelling test.txt",
         "generate --model decoder --prompts pipe.tsv",
         "train pipe.tsv --out out",
+        "preview --model decoder pipe.jsonl",
+        "train --model decoder --train pipe.jsonl --out out",
+        "generate --model decoder --chat --chat-template pipe.jsonl",
     ] {
         refuses(
             &world,

@@ -2,6 +2,7 @@
 
 use crate::common::World;
 use crate::runner::{json, refused, run, succeeds};
+use crate::runs_end_well::{signal, start, wait_for};
 
 fn words(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()
@@ -38,6 +39,38 @@ fn a_comparison_reports_a_verdict_by_the_rule_and_goes_on_where_it_was() {
     assert!(read("report.md").contains("given on the command line"));
     let record = json(runs.lines().next().unwrap());
     assert!(record["test"]["classes"]["accuracy"].is_number());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_comparison_that_is_stopped_goes_on() {
+    let world = World::new();
+    let line = format!("{COMPARE} --steps 100 --learning-rates 1e-2 --jobs 1 --out");
+    succeeds(&world, &words(&format!("{line} whole")));
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let child = start(&world, &format!("{line} {name}"));
+        wait_for(&world.path(name).join("runs.jsonl"));
+        signal(&child, name);
+        let output = child.wait_with_output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{errors}");
+        let again = format!("go on with: ggpo {line} {name}");
+        let again: Vec<&str> = again.split_whitespace().collect();
+        assert!(errors.contains(&again.join(" ")), "{errors}");
+        let runs = |out: &str| {
+            let text = std::fs::read_to_string(world.path(out).join("runs.jsonl")).unwrap();
+            let records = text.lines().map(|line| {
+                let mut record = json(line);
+                record["seconds"] = 0.into();
+                record.to_string()
+            });
+            records.collect::<std::collections::BTreeSet<String>>()
+        };
+        assert!(runs(name).len() < 14, "it was stopped before its end");
+        succeeds(&world, &words(&format!("{line} {name}")));
+        assert_eq!(runs(name), runs("whole"));
+        assert!(!world.path(name).join("work").exists());
+    }
 }
 
 #[test]
@@ -101,13 +134,14 @@ fn what_cannot_be_compared_is_refused() {
         let found = compare(more);
         assert!(found.contains(said), "{more}: {found}");
     }
-    let usage = run(
-        &world,
-        &words(&format!("{COMPARE} --tuning-seeds 0 --out c")),
-    );
-    assert_eq!(usage.status.code(), Some(2));
     let usage = run(&world, &words("compare --methods lora,nothing --out c"));
     assert_eq!(usage.status.code(), Some(2));
+    for option in ["--seeds", "--tuning-seeds"] {
+        for count in ["0", "18446744073709551615"] {
+            let line = format!("{COMPARE} {option} {count} --out compared");
+            assert_eq!(run(&world, &words(&line)).status.code(), Some(2));
+        }
+    }
     assert!(!world.path("compared").exists());
 }
 

@@ -57,6 +57,7 @@ impl Server {
             token: None,
             cache: self.downloads.path().join("hub"),
             progress: false,
+            patience: std::time::Duration::from_secs(60),
         }
     }
 

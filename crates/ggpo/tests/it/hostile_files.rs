@@ -167,6 +167,44 @@ fn parts_must_fit_together() {
     refuses(&world, "eval --run run test.tsv", &["labels.json", "twice"]);
 }
 
+/// Commands that read a decoder.
+const DECODING: [&str; 4] = [
+    "eval --model decoder --task language-modelling --max-length 8 test.txt",
+    "generate --model decoder --prompt sun",
+    "predict --model decoder --task completion --max-length 8 --out p.tsv test.tsv",
+    "train --model decoder --task language-modelling --train train.txt --validation \
+     validation.txt --rank 4 --steps 2 --max-length 24 --out lm",
+];
+
+/// A tokenizer that has another token than the model has a row for.
+#[test]
+fn a_larger_tokenizer_is_refused() {
+    let world = World::new();
+    trained(&world);
+    let enlarge = |folder: &str| {
+        change_json(&world.path(folder).join("tokenizer.json"), |file| {
+            let vocab = file["model"]["vocab"].as_object_mut().unwrap();
+            let id = vocab.len();
+            vocab.insert("another".to_owned(), json!(id));
+        });
+    };
+    enlarge("decoder");
+    enlarge("encoder");
+    let others = [
+        "eval --run run test.tsv",
+        "predict --run run --out p.tsv test.tsv",
+        "merge --run run --out merged",
+    ];
+    for command in DECODING.into_iter().chain(others) {
+        refuses(
+            &world,
+            command,
+            &["tokenizer.json", "exceeds the embedding"],
+        );
+    }
+    assert!(!world.path("p.tsv").exists() && !world.path("merged").exists());
+}
+
 #[test]
 fn special_tokens_are_rows_of_the_embedding() {
     for field in ["eos_token_id", "decoder_start_token_id"] {
@@ -183,6 +221,17 @@ fn special_tokens_are_rows_of_the_embedding() {
         ] {
             refuses(&world, command, &["config.json", "embedding", "1000000000"]);
         }
+    }
+    // Padding, where no token is named so.
+    let world = World::new();
+    let text = String::from_utf8(read(&world.path("decoder/tokenizer.json"))).unwrap();
+    let text = text.replace("[PAD]", "[GAP]");
+    std::fs::write(world.path("decoder/tokenizer.json"), text).unwrap();
+    change_json(&world.path("decoder/config.json"), |config| {
+        config["pad_token_id"] = json!(1_000_000_000);
+    });
+    for command in DECODING {
+        refuses(&world, command, &["config.json", "embedding", "1000000000"]);
     }
     let processors = [
         json!({"type": "BertProcessing", "sep": ["[SEP]", 4_000_000], "cls": ["[CLS]", 2]}),

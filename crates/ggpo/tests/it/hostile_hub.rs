@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use ggpo::fetch::Hub;
 
@@ -76,6 +77,7 @@ fn listing(more: &str) -> Vec<u8> {
 struct Place {
     folder: tempfile::TempDir,
     victim: PathBuf,
+    patience: Duration,
 }
 
 impl Place {
@@ -83,7 +85,12 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let victim = folder.path().join("victim");
         std::fs::write(&victim, "precious").unwrap();
-        Place { folder, victim }
+        let patience = Duration::from_secs(60);
+        Place {
+            folder,
+            victim,
+            patience,
+        }
     }
 
     /// Fetches from the server, and returns the sentence if that fails.
@@ -93,6 +100,7 @@ impl Place {
             token: Some("secret".to_owned()),
             cache: self.folder.path().join("cache/hub"),
             progress: false,
+            patience: self.patience,
         };
         let to = self.folder.path().join("model");
         let fetched = hub.fetch("a/b", None, None, &to);
@@ -278,4 +286,39 @@ fn links_among_the_downloads_are_not_followed() {
         _ => send(stream, "200 OK", "", b"{}"),
     });
     assert_eq!(place.fetch(&server), None);
+}
+
+/// A byte now and then, for ever: of a file, and of what is said of the repository.
+#[test]
+fn answers_that_do_not_end_in_time_are_given_up() {
+    let drip = |stream: &mut TcpStream| -> std::io::Result<()> {
+        write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+        loop {
+            stream.write_all(b" ")?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    for all in [false, true] {
+        let server = Server::new(move |path, stream| match path {
+            path if path.starts_with("/api/") && !all => send(stream, "200 OK", "", &listing("")),
+            path if path.ends_with("config.json") => send(stream, "200 OK", "", b"{}"),
+            _ => drip(stream),
+        });
+        // The size is not told, so that it could be reached.
+        let mut place = Place::new();
+        place.patience = Duration::from_millis(200);
+        let begin = Instant::now();
+        let sentence = place.fetch(&server).unwrap();
+        assert!(sentence.contains("too slowly"), "{sentence}");
+        assert!(begin.elapsed() < Duration::from_secs(60), "{sentence}");
+    }
+    // One that says nothing at all.
+    let server = Server::new(|_, _| {
+        std::thread::sleep(Duration::from_secs(60));
+        Ok(())
+    });
+    let mut place = Place::new();
+    place.patience = Duration::from_millis(200);
+    let sentence = place.fetch(&server).unwrap();
+    assert!(sentence.contains("cannot be reached"), "{sentence}");
 }

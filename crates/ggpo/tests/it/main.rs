@@ -7,6 +7,7 @@ mod audit;
 mod book;
 mod bounds;
 mod chats;
+mod checkpoints;
 #[path = "../../../ggpo-train/tests/it/common.rs"]
 mod common;
 mod compare;
@@ -21,4 +22,5 @@ mod program;
 mod refusals;
 mod runner;
 mod runs_end_well;
+mod security;
 mod sharpness;

@@ -29,6 +29,17 @@ fn output_replaces_nothing_but_plain_files() {
     succeeds(&world, &words("predict --run run --out link.tsv test.tsv"));
     assert!(world.path("link.tsv").is_symlink());
     assert!(read(&world.path("target.tsv")).starts_with(b"label\t"));
+    // What is read is not written to, under whatever name.
+    symlink("test.tsv", world.path("same.tsv")).unwrap();
+    let before = read(&world.path("test.tsv"));
+    for command in [
+        "predict --run run --out ./test.tsv test.tsv",
+        "predict --run run --out same.tsv test.tsv",
+        "generate --model decoder --prompts test.txt --out test.txt",
+    ] {
+        refuses(&world, command, &["expected another file"]);
+    }
+    assert_eq!(read(&world.path("test.tsv")), before);
     // Before any work: the model is not even looked at.
     for command in [
         "predict --model nowhere --out none/p.tsv test.tsv",
@@ -121,6 +132,7 @@ fn standard_output_may_be_full_or_gone() {
         "--help",
         "predict --run run --out p.tsv test.tsv --json",
         "generate --model decoder --prompt sun --max-new-tokens 3",
+        "preview --run run test.tsv",
         &format!("{TRAIN} full"),
     ]
     .into_iter()
@@ -143,4 +155,41 @@ fn standard_output_may_be_full_or_gone() {
     // The run was done, whoever listened.
     assert!(world.path("full/result.json").is_file());
     assert!(run(&world, &["inspect", "full"]).status.success());
+}
+
+#[test]
+fn threads_that_nobody_grants_are_refused() {
+    let world = World::new();
+    let mut command = program(&world, &words("inspect encoder"));
+    command.env("RAYON_NUM_THREADS", "100000");
+    let sentence = refused_as(command);
+    assert!(sentence.contains("at most 4096 threads"), "{sentence}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_is_shown_what_would_command_it() {
+    let world = World::new();
+    let ggpo = env!("CARGO_BIN_EXE_ggpo");
+    let command =
+        format!("{ggpo} generate --model decoder --prompt $'sun\\e]0;x\\a\\r' --max-new-tokens 2");
+    // To a pipe go the bytes as they are.
+    let output = std::process::Command::new("bash")
+        .args(["-c", &command])
+        .current_dir(world.folder.path())
+        .output()
+        .unwrap();
+    assert!(output.stdout.starts_with(b"sun\x1b]0;x\x07\r"));
+    let terminal = std::process::Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("SHELL", "/bin/bash")
+        .current_dir(world.folder.path())
+        .output();
+    let Ok(output) = terminal else {
+        eprintln!("not tested, as there is no script(1)");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.starts_with("sun\\u{1b}]0;x\\u{7}\\u{d}"), "{text:?}");
+    assert!(!text.contains('\u{1b}'), "{text:?}");
 }

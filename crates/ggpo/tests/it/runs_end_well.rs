@@ -15,14 +15,14 @@ fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
 }
 
-fn start(world: &World, command: &str) -> Child {
+pub(crate) fn start(world: &World, command: &str) -> Child {
     let mut command = program(world, &words(command));
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
 
 /// Waits for a file.
-fn wait_for(path: &Path) {
+pub(crate) fn wait_for(path: &Path) {
     let begin = Instant::now();
     while !path.exists() {
         assert!(
@@ -34,7 +34,7 @@ fn wait_for(path: &Path) {
     }
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill")
         .args(["-s", name, &child.id().to_string()])
         .status();
@@ -75,6 +75,37 @@ fn signals_end_a_run_with_its_checkpoint() {
         succeeds(&world, &words(&format!("train --out {name} --resume")));
         assert_eq!(adapter(&world, name), adapter(&world, "whole"));
     }
+}
+
+/// Who asks twice ends the process at once, in the middle of its last checkpoint, too.
+#[cfg(unix)]
+#[test]
+fn a_second_signal_loses_nothing() {
+    let world = World::new();
+    succeeds(&world, &words(&format!("{TRAIN} whole")));
+    let mut at_once = 0;
+    for (round, microseconds) in [0, 200, 500, 1000, 1500, 2000, 3000, 5000, 8000, 13000]
+        .into_iter()
+        .enumerate()
+    {
+        let name = format!("run{round}");
+        let child = start(&world, &format!("{TRAIN} {name}"));
+        wait_for(&world.path(&name).join("checkpoint.bin"));
+        let id = child.id();
+        // One shell for both, as starting a program takes longer than a checkpoint.
+        let seconds = f64::from(microseconds) / 1e6;
+        let script = format!("kill -INT {id}; sleep {seconds}; kill -INT {id} 2>/dev/null");
+        Command::new("bash").args(["-c", &script]).status().unwrap();
+        let output = child.wait_with_output().unwrap();
+        match output.status.code() {
+            None => at_once += 1,
+            code => assert_eq!(code, Some(130)),
+        }
+        succeeds(&world, &words(&format!("train --out {name} --resume")));
+        assert_eq!(left_over(&world, &name), 0);
+        assert_eq!(adapter(&world, &name), adapter(&world, "whole"));
+    }
+    assert!(at_once > 0, "no second signal came in time");
 }
 
 #[cfg(unix)]
@@ -202,5 +233,35 @@ fn a_damaged_checkpoint_falls_back_with_a_warning() {
         errors.contains("warning: ") && errors.contains("checksum"),
         "{errors}"
     );
+    assert_eq!(adapter(&world, "run"), adapter(&world, "whole"));
+}
+
+/// Not only between two steps: the validation split may take longer than all of them.
+#[cfg(unix)]
+#[test]
+fn signals_end_a_run_while_it_is_scored() {
+    let world = World::new();
+    let text = String::from_utf8(read(&world.path("validation.tsv"))).unwrap();
+    let (head, rows) = text.split_once('\n').unwrap();
+    let many = format!("{head}\n{}", rows.repeat(400));
+    std::fs::write(world.path("validation.tsv"), many).unwrap();
+    let train = "train --model encoder --train train.tsv --validation validation.tsv --rank 4 \
+                 --steps 4 --evaluate-every 2 --max-length 24 --out";
+    succeeds(&world, &words(&format!("{train} whole")));
+    let evaluations = |run: &str| {
+        let text = String::from_utf8(read(&world.path(run).join("metrics.jsonl"))).unwrap();
+        text.matches("validation").count()
+    };
+    assert_eq!(evaluations("whole"), 3);
+    let child = start(&world, &format!("{train} run"));
+    wait_for(&world.path("run/metrics.jsonl"));
+    signal(&child, "INT");
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(130), "{errors}");
+    assert!(errors.contains("stopped after 0 steps"), "{errors}");
+    assert_eq!(evaluations("run"), 0);
+    succeeds(&world, &words("train --out run --resume"));
+    assert_eq!(evaluations("run"), 3);
     assert_eq!(adapter(&world, "run"), adapter(&world, "whole"));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use csv::{ByteRecord, Position, ReaderBuilder};
 
-use super::{Column, Source, Table, at_line, columns, listed};
+use super::{Column, Source, Table, at_line, columns, listed, most_rows, refuse_many};
 use crate::Error;
 
 /// A row's line, and its fields or why it has none.
@@ -86,9 +86,10 @@ fn line(bytes: &[u8], noted: Option<&Position>) -> u64 {
     noted.line() + skipped.filter(|&&byte| byte == b'\n').count() as u64
 }
 
-/// The rows of a file, its columns found by the first line.
+/// The rows of a file of this size, its columns found by the first line.
 pub(super) fn table<'a>(
     path: &Path,
+    bytes: usize,
     records: impl Iterator<Item = Record<'a>>,
     source: &Source,
 ) -> crate::Result<Table> {
@@ -111,6 +112,7 @@ pub(super) fn table<'a>(
     if source.header {
         records.next();
     }
+    let most = most_rows(bytes);
     let mut table = Table::default();
     for (line, fields) in records {
         let fields = fields.and_then(|fields| match fields.len() {
@@ -118,6 +120,7 @@ pub(super) fn table<'a>(
             _ => Ok(places.map(|place: Option<usize>| place.map(|place| fields[place].clone()))),
         });
         table.push(line, fields, source);
+        refuse_many(path, table.rows.len(), most)?;
     }
     Ok(table)
 }

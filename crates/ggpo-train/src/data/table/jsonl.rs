@@ -7,7 +7,7 @@ use ggpo_files::json;
 use ggpo_model::chat::{self, Role};
 use serde_json::{Map, Value};
 
-use super::{Column, Fields, Source, Table, columns, listed};
+use super::{Column, Fields, Source, Table, columns, listed, most_rows, refuse_many};
 use crate::Error;
 
 /// The rows of a file; fields that are not read may hold anything.
@@ -16,6 +16,7 @@ use crate::Error;
 /// If no row has one of the fields.
 pub(super) fn table(path: &Path, bytes: &[u8], source: &Source) -> crate::Result<Table> {
     let names = columns(source).map(|column| column.map(name));
+    let most = most_rows(bytes.len());
     let mut table = Table::default();
     let mut known: Option<Map<String, Value>> = None;
     let mut seen = [false; 3];
@@ -37,6 +38,7 @@ pub(super) fn table(path: &Path, bytes: &[u8], source: &Source) -> crate::Result
             false => fields(object, &names),
         });
         table.push(number, fields, source);
+        refuse_many(path, table.rows.len(), most)?;
     }
     let missing = names.iter().zip(seen).find(|(_, seen)| !seen);
     if let (Some(known), Some((Some(name), _))) = (known, missing) {

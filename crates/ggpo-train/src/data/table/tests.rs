@@ -23,7 +23,7 @@ fn read(contents: &[u8], source: &Source) -> Table {
 fn problem(contents: &[u8], source: &Source) -> String {
     match parse(Path::new("rows"), contents, source) {
         Ok(table) => {
-            let BadRow { line, reason } = table.bad.first().expect("a bad row");
+            let BadRow { line, reason } = table.bad.iter().next().expect("a bad row");
             format!("line {line}: {reason}")
         }
         Err(error) => {
@@ -299,4 +299,30 @@ proptest! {
             }
         }
     }
+}
+
+/// A file may hold nothing but bad rows; and those found later may stand before others.
+#[test]
+fn of_bad_rows_the_first_are_kept() {
+    let mut bad = BadRows::default();
+    for line in (0..100).rev().chain(100..200) {
+        let reason = line.to_string();
+        bad.push(BadRow { line, reason });
+    }
+    assert_eq!(bad.len(), 200);
+    let lines: Vec<u64> = bad.iter().map(|row| row.line).collect();
+    assert_eq!(lines, (0..32).collect::<Vec<u64>>());
+}
+
+#[test]
+fn rows_that_would_take_all_memory_are_refused() {
+    assert_eq!(most_rows(0), 312_500);
+    assert_eq!(most_rows(32_000_000), 1_312_500);
+    let path = Path::new("x.tsv");
+    refuse_many(path, 7, 7).expect("just few enough");
+    let sentence = refuse_many(path, 8, 7).expect_err("refused").to_string();
+    assert!(
+        sentence.starts_with("x.tsv: expected at most 7 rows"),
+        "{sentence}"
+    );
 }

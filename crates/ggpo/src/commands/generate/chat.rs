@@ -1,12 +1,14 @@
 //! A conversation at the terminal.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 
 use anyhow::{Result, bail};
 use ggpo_model::chat::{ChatTemplate, Message, Role};
 use ggpo_model::generate::continue_ids;
 
 use super::Generate;
+use crate::output::flush;
+use crate::{say, say_part};
 
 impl Generate {
     /// Answers every line of the input until it ends.
@@ -30,12 +32,11 @@ impl Generate {
         let mut turns: Vec<Message> = system.collect();
         let input = std::io::stdin();
         let asks = input.is_terminal();
-        let mut output = std::io::stdout();
         let mut line = String::new();
         loop {
             if asks {
-                write!(output, "> ")?;
-                output.flush()?;
+                say_part!("> ");
+                flush();
             }
             line.clear();
             if input.lock().read_line(&mut line)? == 0 {
@@ -50,8 +51,8 @@ impl Generate {
                 Err(problem) => bail!("{problem}"),
             };
             let mut give = |_, news: &str| {
-                // A terminal that is gone is noticed at the end.
-                let _ = write!(output, "{news}").and_then(|()| output.flush());
+                say_part!("{news}");
+                flush();
             };
             let mut answers = continue_ids(
                 &model.model,
@@ -62,7 +63,7 @@ impl Generate {
                 &config,
                 &mut give,
             )?;
-            writeln!(output)?;
+            say!("");
             turns.push(Message::new(Role::Assistant, answers.remove(0)));
         }
     }

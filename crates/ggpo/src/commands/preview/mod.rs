@@ -3,7 +3,7 @@
 mod html;
 mod text;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -17,7 +17,7 @@ use ggpo_train::run::{DESCRIPTION, Description, RunConfig};
 use serde::Serialize;
 
 use crate::options::FormOptions;
-use crate::output::print_json;
+use crate::output::{print_as_it_is, print_json};
 use crate::{note, say};
 
 /// Arguments of `ggpo preview`.
@@ -103,10 +103,9 @@ impl Preview {
             say!("written: {}", path.display());
             return Ok(());
         }
-        let mut output = std::io::stdout().lock();
-        let colours = output.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         for row in &shown {
-            writeln!(output, "{}", text::row(row, colours))?;
+            print_as_it_is(&format!("{}\n", text::row(row, colours)));
         }
         Ok(())
     }

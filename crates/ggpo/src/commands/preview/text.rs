@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use ggpo_files::sentence::shown as shown_text;
+
 use super::{Shown, Token};
 
 /// What begins and ends a colour: tokens with loss, special tokens, ids.
@@ -19,7 +21,7 @@ pub(super) fn row(row: &Shown, colours: bool) -> String {
     let _ = write!(text, ": {} tokens, {count} with loss", row.tokens.len());
     let marked = if colours { "in green" } else { "in brackets" };
     let _ = match (&row.answer, count) {
-        (Some(answer), _) => write!(text, "; the answer is {answer}"),
+        (Some(answer), _) => write!(text, "; the answer is {}", shown_text(answer)),
         (None, 0) => Ok(()),
         (None, _) => write!(text, ", {marked}"),
     };
@@ -100,5 +102,6 @@ mod tests {
         );
         assert!(coloured.contains("\x1b[35m<s>"), "{coloured}");
         assert!(row(&shown(Some("yes")), false).contains("; the answer is yes\n"));
+        assert!(!row(&shown(Some("\u{1b}[2J")), false).contains('\u{1b}'));
     }
 }
