@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::card::card;
 use super::config::RunConfig;
+use super::going_on::{put_adapters, put_modules};
 use super::inputs::{Input, refuse_changes};
 use super::records::Records;
 use super::task::{Corpora, Task};
@@ -475,6 +476,12 @@ pub(super) fn new_trainer(config: &RunConfig, task: &Task) -> Result<Trainer<f32
         let new = model.new_parameter(spec, INITIALIZER_RANGE, config.seed);
         parameters.insert(spec.name.clone(), new);
     }
+    let start = config.adapter.as_deref();
+    let start = start.map(|folder| Ok::<_, Error>((folder, PeftAdapter::read(folder)?)));
+    let start = start.transpose()?;
+    if let Some((folder, adapter)) = &start {
+        put_modules(&mut parameters, adapter, folder)?;
+    }
     let fitted = config
         .head
         .fitted(&model, &parameters, &task.all_rows(config))?;
@@ -484,6 +491,9 @@ pub(super) fn new_trainer(config: &RunConfig, task: &Task) -> Result<Trainer<f32
         name
     });
     let mut trainable = Trainable::new(&config.method, model, parameters, config.seed, first_rows)?;
+    if let Some((folder, adapter)) = start {
+        put_adapters(&mut trainable, adapter, folder)?;
+    }
     if let Some(name) = fitted {
         trainable.trained.remove(&name);
     }
