@@ -65,7 +65,7 @@ pub(crate) struct Merge {
     gguf: Option<PathBuf>,
     /// How matrices are stored in the file. What comes in smaller blocks and is not changed
     /// stays in them; with q4_0 the tables of tokens become q8_0
-    #[arg(long, value_enum, default_value = "f16", requires = "gguf")]
+    #[arg(long, value_enum, default_value = "f16", conflicts_with = "out")]
     quantize: Quantize,
     /// Print JSON
     #[arg(long)]
