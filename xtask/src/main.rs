@@ -7,6 +7,7 @@ mod ci;
 mod cost;
 mod fetch;
 mod fuzz;
+mod llama_check;
 mod parity;
 mod peft_check;
 mod python;
@@ -88,6 +89,14 @@ enum Task {
         after_help = "Examples: cargo xtask peft-check\n          cargo xtask peft-check --run examples/spam-ggpo.toml"
     )]
     PeftCheck(peft_check::Arguments),
+    /// Let llama.cpp read what we write as GGUF, and compare probabilities.
+    ///
+    /// Needs node; npm installs llama.cpp, ready-built, in target/llama-check, unless
+    /// LLAMA_CHECK_MODULES names a folder that has it.
+    #[command(
+        after_help = "Examples: cargo xtask llama-check --small\n          cargo xtask llama-check --model base.gguf --adapter runs/chat/adapter"
+    )]
+    LlamaCheck(llama_check::Arguments),
     /// Compare models, gradients, noise and training with reference values.
     ///
     /// Exits with 1 if a quantity exceeds its tolerance or cannot be compared.
@@ -162,6 +171,7 @@ fn execute(task: Task) -> Result<()> {
         Task::Scale(arguments) => scale::scale(&arguments),
         Task::Release(arguments) => release::release(&arguments),
         Task::PeftCheck(arguments) => peft_check::check(&arguments),
+        Task::LlamaCheck(arguments) => llama_check::check(&arguments),
         Task::Parity(arguments) => match parity::compare(&arguments)? {
             true => Ok(()),
             // The report has said what is wrong.

@@ -18,5 +18,5 @@ pub use read::{open, read, read_text, sha256};
 pub use sentence::{one_line, toml_problem};
 pub use write::{
     PartialFolder, check_new_folder, check_target, create_folder, remove_left_over,
-    write_atomically, write_folder_atomically, write_keeping_previous,
+    write_atomically, write_atomically_with, write_folder_atomically, write_keeping_previous,
 };

@@ -20,11 +20,25 @@ pub const PREFIX: &str = ".partial-ggpo-";
 /// As [`check_target`], and what the system reports; the old contents are then
 /// untouched.
 pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+/// As [`write_atomically`], with the bytes that `write` writes, for a file too large to
+/// be held in memory.
+///
+/// # Errors
+/// As [`write_atomically`], and those of `write`.
+pub fn write_atomically_with<E: From<io::Error>>(
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), E> {
     let path = target(path.as_ref())?;
     let folder = parent(&path);
-    let file = written(folder, bytes)?;
+    let mut file = begun(folder)?;
+    write(&mut file)?;
+    file.as_file().sync_all()?;
     file.persist(&path).map_err(|error| error.error)?;
-    sync_folder(folder)
+    Ok(sync_folder(folder)?)
 }
 
 /// As [`write_atomically`], but what was at `path` stays there under the name
@@ -46,19 +60,24 @@ pub fn write_keeping_previous(path: &Path, previous: &Path, bytes: &[u8]) -> io:
 
 /// A temporary file with these bytes, on the disk.
 fn written(folder: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+    let mut file = begun(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// An empty temporary file.
+fn begun(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     remove_left_over(folder);
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX);
     with_mode(&mut builder, 0o666);
-    let mut file = loop {
+    loop {
         let file = builder.tempfile_in(folder)?;
         if hold(file.as_file(), file.path()) {
-            break file;
+            return Ok(file);
         }
-    };
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    Ok(file)
+    }
 }
 
 /// Locks what is being written. False if somebody took it for left over meanwhile.

@@ -2,12 +2,13 @@
 //! the classes.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ggpo_lora::peft::{PeftAdapter, PeftConfig};
-use ggpo_tensor::{Tensor, view2};
+use ggpo_tensor::Tensor;
 
 use crate::base::{self, Base};
+use crate::merge::Merged;
 use crate::model::{Adapters, ConfigJson, Head, InitialValue, Model};
 use crate::parameters::Parameters;
 use crate::tokenizer::Tokenizer;
@@ -48,6 +49,41 @@ impl Assembled {
         refuse_missing(&path, &missing)?;
         assembled.check(base)?;
         Ok(assembled)
+    }
+
+    /// A base model without an adapter, and those in several folders, to be
+    /// [merged](Merged) into it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and if an adapter has modules that were trained whole, such
+    /// as a head: there is one of each in a model.
+    pub fn open_several(base: &Path, folders: &[PathBuf]) -> Result<(Self, Vec<Adapters<f32>>)> {
+        let mut read = Vec::new();
+        for folder in folders {
+            let adapter = PeftAdapter::<f32>::read(folder)?;
+            let path = folder.join("adapter_model.safetensors");
+            if let Some(name) = adapter.saved_modules.keys().next() {
+                let problem = format!(
+                    "expected adapters alone to be put together with weights, found {name}, which \
+                     was trained whole; merge this adapter by itself"
+                );
+                return Err(Error::file(path, problem));
+            }
+            read.push((path, adapter));
+        }
+        let head = match read.first() {
+            Some((path, first)) => head_of(first).map_err(|it| Error::file(path, it))?,
+            None => None,
+        };
+        let (mut assembled, missing) = Self::without_adapter(base, head)?;
+        refuse_missing(base, &missing)?;
+        let mut adapters = Vec::new();
+        for (path, adapter) in read {
+            assembled.put_on(&path, adapter)?;
+            adapters.push(std::mem::take(&mut assembled.adapters));
+        }
+        assembled.check(base)?;
+        Ok((assembled, adapters))
     }
 
     /// Checks that all parts belong together, after any of them has changed; `base` is
@@ -170,16 +206,7 @@ impl Assembled {
 
     /// The parameters with the adapters merged into their weights, all dense.
     pub fn merged(&self) -> Parameters<f32> {
-        let mut merged = self.parameters.clone();
-        for (name, matrix) in std::mem::take(&mut merged.quantized) {
-            merged.insert(name, matrix.dequantize().into_dyn().into_shared());
-        }
-        for (module, adapter) in &self.adapters {
-            let weight = merged.get_mut(&format!("{module}.weight"));
-            let weight = weight.expect("an adapter belongs to a layer");
-            *weight = adapter.merge(view2(weight)).into_dyn().into_shared();
-        }
-        merged
+        Merged::new(&self.parameters, [(1.0, &self.adapters)]).all()
     }
 }
 

@@ -15,6 +15,7 @@
 //! * [`tokenizer`]: texts to token ids and back.
 //! * [`chat`]: conversations, as a model's chat template writes them.
 //! * [`assembled`]: base, adapter and tokenizer, put together for use.
+//! * [`merge`]: adapters merged into the weights of their base.
 //! * [`fit`]: whether they belong together.
 //! * [`generate`]: how a model continues texts.
 //!
@@ -34,6 +35,7 @@ pub mod fit;
 pub mod generate;
 pub mod gguf;
 pub mod logits;
+pub mod merge;
 mod model;
 mod number;
 mod parameters;

@@ -125,13 +125,16 @@ impl RunOptions {
         if let Some(method) = self.method {
             choose(description, method)?;
         }
+        if let Some(folder) = self.adapter() {
+            description.set("adapter", folder)?;
+        }
         // A number of epochs or steps replaces the other in the file.
         for (one, other) in [("epochs", "training.steps"), ("training.steps", "epochs")] {
             if self.said.speaks_of(one) {
                 description.remove(other);
             }
         }
-        if self.said.speaks_of("method.adapter") {
+        if self.said.speaks_of(names::ADAPTER) && self.adapter().is_none() {
             description.remove("method.adaptation");
         }
         let is_part = |path: &str| path == "method.adapter" || OF_KINDS.contains(&path);
@@ -139,6 +142,7 @@ impl RunOptions {
             .said
             .0
             .iter()
+            .filter(|(setting, value)| setting.path != names::ADAPTER || value.is_str())
             .partition(|(setting, _)| is_part(&setting.path));
         put(description, parts)?;
         if rest
@@ -159,6 +163,14 @@ impl RunOptions {
             }
         }
         put(description, rest)
+    }
+}
+
+impl RunOptions {
+    /// The folder of an adapter to go on from, if one was named.
+    fn adapter(&self) -> Option<&str> {
+        let mut said = self.said.0.iter();
+        said.find_map(|(_, value)| value.get(argument::FOLDER)?.as_str())
     }
 }
 

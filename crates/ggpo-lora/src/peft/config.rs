@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ggpo_files::read::DESCRIPTION;
+use ggpo_files::read_text;
 use serde_json::{Map, Value};
 
 use super::budget::Budget;
@@ -89,6 +91,18 @@ impl PeftConfig {
             alpha_pattern: BTreeMap::new(),
             other: other.map(|(key, value)| (key.to_owned(), value)).into(),
         }
+    }
+
+    /// Reads `adapter_config.json` in a folder.
+    ///
+    /// # Errors
+    /// [`LoraError`], naming the file and the field: if it cannot be read, or has an option
+    /// that cannot be honoured.
+    pub fn read(folder: &Path) -> Result<Self, LoraError> {
+        let path = folder.join(super::CONFIG_FILE);
+        let text = read_text(&path, DESCRIPTION);
+        let text = text.map_err(|error| super::io_error(&path, error))?;
+        Self::parse(&path, &text)
     }
 
     /// The rule that makes the scaling from alpha and rank.

@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use ggpo_files::read::{ANY, DESCRIPTION};
-use ggpo_files::{read_text, write_folder_atomically};
+use ggpo_files::read::ANY;
+use ggpo_files::write_folder_atomically;
 use ggpo_tensor::{Scalar, Tensor};
 
 pub use budget::Budget;
@@ -115,9 +115,7 @@ impl<T: Scalar> PeftAdapter<T> {
     /// missing or malformed; options that cannot be honoured; tensors that are
     /// missing, left over, of the wrong shape or type, or not finite.
     pub fn read(folder: impl AsRef<Path>) -> Result<Self, LoraError> {
-        let path = folder.as_ref().join(CONFIG_FILE);
-        let text = read_text(&path, DESCRIPTION).map_err(|error| io_error(&path, error))?;
-        let config = PeftConfig::parse(&path, &text)?;
+        let config = PeftConfig::read(folder.as_ref())?;
         let path = folder.as_ref().join(WEIGHTS_FILE);
         let bytes = ggpo_files::read(&path, ANY).map_err(|error| io_error(&path, error))?;
         weights::parse(&path, &bytes, config)

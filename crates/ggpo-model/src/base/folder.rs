@@ -5,10 +5,12 @@ use std::path::Path;
 use ggpo_files::read::TOKENIZER;
 use ggpo_files::write_folder_atomically;
 use ggpo_tensor::{Scalar, flat};
+use serde_json::{Map, Value};
 
 use super::{is_gguf, tokenizer};
 use crate::model::{ConfigJson, Model, Precision};
 use crate::parameters::Parameters;
+use crate::tokenizer::Tokenizer;
 use crate::weights::{stored_tensors, to_safetensors};
 use crate::{Error, Result, chat};
 
@@ -64,7 +66,9 @@ pub fn write_model_folder<T: Scalar>(
     let mut files = vec![("model.safetensors", weights)];
     if is_gguf(base) {
         let tokenizer = tokenizer(base)?;
-        files.push(("config.json", model.config_json().into_bytes()));
+        let [config, special] = described(model, &tokenizer);
+        files.push(("config.json", config.into_bytes()));
+        files.push(("tokenizer_config.json", special.into_bytes()));
         files.push(("tokenizer.json", tokenizer.to_json(base)?.into_bytes()));
         if let Some(template) = &tokenizer.said_of_chats().template {
             files.push((chat::FILE, template.clone().into_bytes()));
@@ -83,6 +87,23 @@ pub fn write_model_folder<T: Scalar>(
         .map(|(name, bytes)| (*name, bytes.as_slice()))
         .collect();
     write_folder_atomically(out, &files).map_err(|cause| Error::io(out, cause))
+}
+
+/// `config.json`, and `tokenizer_config.json`, which names the tokens around a text.
+fn described(model: &Model, tokenizer: &Tokenizer) -> [String; 2] {
+    let said = tokenizer.said_of_chats();
+    let fields = serde_json::from_str(&model.config_json());
+    let mut config: Map<String, Value> = fields.expect("it is a JSON object");
+    let mut special = Map::new();
+    special.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
+    for (name, token) in [("bos", &said.bos), ("eos", &said.eos)] {
+        let id = token.as_deref().and_then(|token| tokenizer.id(token));
+        if let (Some(token), Some(id)) = (token, id) {
+            special.insert(format!("{name}_token"), token.clone().into());
+            config.insert(format!("{name}_token_id"), id.into());
+        }
+    }
+    [config, special].map(|fields| format!("{:#}\n", Value::from(fields)))
 }
 
 /// A file of a model's folder, if it is there. A link may lead within the folder, or

@@ -1,9 +1,11 @@
 //! Base models as people have them: Hugging Face folders, and GGUF files.
 
+mod file;
 mod folder;
 
 use std::path::{Path, PathBuf};
 
+pub use file::write_model_file;
 pub use folder::write_model_folder;
 
 use crate::model::{ConfigJson, Head, Model, ParameterSpec};

@@ -5,11 +5,14 @@
 //! where another layer has another `s r`, as with ranks of its own, the ratio goes into
 //! its B.
 
+use std::io;
+
 use ggpo_lora::Acting;
 use ggpo_tensor::{Tensor, flat};
 
 use super::Reading;
-use super::description::ARCHITECTURES;
+use super::description::architecture_of;
+use super::file::Elements;
 use super::parameters::{half_split_order, heads, stored_name};
 use super::writer::Writer;
 use crate::model::{ActingWeights, Model};
@@ -23,16 +26,7 @@ const INSTEAD: &str = "merge it into the model instead: ggpo merge";
 /// What was expected and what was found, with the way round: if llama.cpp has no adapters
 /// of the model's family, or the adapter is more than `s B A` in every layer.
 pub fn adapter_bytes(model: &Model, acting: &ActingWeights<f32>) -> Reading<Vec<u8>> {
-    let model_type = model.body.model_type();
-    let known = ARCHITECTURES
-        .iter()
-        .find(|known| known.model_type == model_type);
-    let (Some(architecture), Some(decoder)) = (known, model.body.rotary_decoder()) else {
-        let known = ARCHITECTURES.map(|known| known.model_type).join(", ");
-        return Err(format!(
-            "model: expected one of {known}, whose adapters a GGUF file can hold, found {model_type}"
-        ));
-    };
+    let (architecture, decoder) = architecture_of(model)?;
     let Some((_, first)) = acting.iter().next() else {
         return Err("expected an adapter, found none".to_owned());
     };
@@ -42,6 +36,7 @@ pub fn adapter_bytes(model: &Model, acting: &ActingWeights<f32>) -> Reading<Vec<
     writer.text("general.type", "adapter");
     writer.text("adapter.type", "lora");
     writer.float("adapter.lora.alpha", alpha as f32);
+    let mut bytes: Vec<Vec<u8>> = Vec::new();
     for (module, layer) in acting {
         if layer.magnitude.is_some() {
             return Err(format!(
@@ -61,11 +56,21 @@ pub fn adapter_bytes(model: &Model, acting: &ActingWeights<f32>) -> Reading<Vec<
         let heads = heads(&weight, &decoder).filter(|_| architecture.turns_neighbours);
         let mut b = in_file_order(&layer.b, heads, decoder.head_dim);
         b.iter_mut().for_each(|x| *x *= factor);
-        let shape = |x: &Tensor<f32>| [x.shape()[0], x.shape()[1]];
-        writer.matrix(&format!("{name}.lora_a"), shape(&layer.a), flat(&layer.a));
-        writer.matrix(&format!("{name}.lora_b"), shape(&layer.b), &b);
+        for (part, factor, numbers) in [
+            ("a", &layer.a, flat(&layer.a)),
+            ("b", &layer.b, b.as_slice()),
+        ] {
+            let name = format!("{name}.lora_{part}");
+            writer.tensor(&name, factor.shape(), Elements::F32);
+            bytes.push(numbers.iter().flat_map(|x| x.to_le_bytes()).collect());
+        }
     }
-    Ok(writer.finish())
+    let mut out = Vec::new();
+    let written = writer.write(&mut out, |index| {
+        Ok::<_, io::Error>(std::mem::take(&mut bytes[index]))
+    });
+    written.expect("memory takes all bytes");
+    Ok(out)
 }
 
 /// The scaling times the rank.

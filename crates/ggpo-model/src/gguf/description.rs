@@ -3,8 +3,9 @@
 use super::Reading;
 use super::file::File;
 use super::metadata::{Metadata, Value};
+use super::rope_factors;
 use crate::model::{
-    Body, GEMMA3_PATTERN, GEMMA3_THETA, Gemma, Gemma3Config, Qwen2Config, Qwen3Config, Rope,
+    Body, GEMMA3_PATTERN, GEMMA3_THETA, Gemma, Gemma3Config, Model, Qwen2Config, Qwen3Config, Rope,
     RopeScaling, RotaryDecoder,
 };
 
@@ -31,13 +32,16 @@ pub(super) struct Architecture {
     body: fn(RotaryDecoder, &Keys<'_>) -> Reading<(Body, RotaryDecoder)>,
 }
 
-pub(super) const ARCHITECTURES: [Architecture; 4] = [
+static ARCHITECTURES: [Architecture; 4] = [
     Architecture {
         name: "llama",
         model_type: "llama",
         keys: &[],
         turns_neighbours: true,
-        body: |decoder, _| Ok((Body::Llama(decoder.clone().into()), decoder)),
+        body: |mut decoder, keys| {
+            decoder.rope = rope_factors::read(keys.file, decoder.rope, decoder.head_dim)?;
+            Ok((Body::Llama(decoder.clone().into()), decoder))
+        },
     },
     Architecture {
         name: "qwen2",
@@ -68,6 +72,29 @@ pub(super) const ARCHITECTURES: [Architecture; 4] = [
     },
 ];
 
+/// The architecture of a model's family, and the model's decoder.
+///
+/// # Errors
+/// If the format has none for it.
+pub(super) fn architecture_of(model: &Model) -> Reading<(&'static Architecture, RotaryDecoder)> {
+    let model_type = model.body.model_type();
+    let architecture = ARCHITECTURES
+        .iter()
+        .find(|known| known.model_type == model_type);
+    match (architecture, model.body.rotary_decoder()) {
+        (Some(architecture), Some(decoder)) => Ok((architecture, decoder)),
+        _ => {
+            let known = ARCHITECTURES
+                .each_ref()
+                .map(|known| known.model_type)
+                .join(", ");
+            Err(format!(
+                "model: expected one of {known}, which a GGUF file can hold, found {model_type}"
+            ))
+        }
+    }
+}
+
 /// Keys of the description that every architecture has.
 const READ: [&str; 14] = [
     "attention.head_count",
@@ -94,6 +121,7 @@ const BLOCKS_OF_27B: usize = 62;
 struct Keys<'a> {
     architecture: &'a str,
     metadata: &'a Metadata,
+    file: &'a File<'a>,
 }
 
 impl Keys<'_> {
@@ -127,13 +155,16 @@ pub(super) fn read(file: &File<'_>) -> Reading<Description> {
     let name = metadata.text("general.architecture")?;
     let architecture = ARCHITECTURES.iter().find(|known| known.name == name);
     let architecture = architecture.ok_or_else(|| {
-        let names = ARCHITECTURES.map(|known| format!("{:?}", known.name));
+        let names = ARCHITECTURES
+            .each_ref()
+            .map(|known| format!("{:?}", known.name));
         metadata.wrong("general.architecture", &names.join(", "))
     })?;
     refuse_unknown_keys(metadata, architecture)?;
     let keys = Keys {
         architecture: name,
         metadata,
+        file,
     };
     let (body, decoder) = (architecture.body)(decoder(file, &keys)?, &keys)?;
     Ok(Description {

@@ -17,9 +17,9 @@ use super::metadata::Metadata;
 use super::reader::Reader;
 
 /// The version that is read.
-const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 3;
 /// Alignment of the tensors in a file that does not say.
-const ALIGNMENT: usize = 32;
+pub(super) const ALIGNMENT: usize = 32;
 /// Most axes of a tensor.
 const MOST_AXES: u32 = 4;
 
@@ -39,34 +39,45 @@ pub(super) struct StoredTensor<'a> {
 
 /// How the elements of a tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Elements {
+pub enum Elements {
+    /// Numbers in single precision.
     F32,
+    /// Blocks.
     Blocks(BlockFormat),
 }
+
+/// Numbers of the types in files.
+const TYPES: [(u32, Elements); 13] = [
+    (0, Elements::F32),
+    (1, Elements::Blocks(BlockFormat::F16)),
+    (2, Elements::Blocks(BlockFormat::Q4_0)),
+    (3, Elements::Blocks(BlockFormat::Q4_1)),
+    (6, Elements::Blocks(BlockFormat::Q5_0)),
+    (7, Elements::Blocks(BlockFormat::Q5_1)),
+    (8, Elements::Blocks(BlockFormat::Q8_0)),
+    (10, Elements::Blocks(BlockFormat::Q2K)),
+    (11, Elements::Blocks(BlockFormat::Q3K)),
+    (12, Elements::Blocks(BlockFormat::Q4K)),
+    (13, Elements::Blocks(BlockFormat::Q5K)),
+    (14, Elements::Blocks(BlockFormat::Q6K)),
+    (30, Elements::Blocks(BlockFormat::BF16)),
+];
 
 impl Elements {
     /// By the number of the type in the file.
     fn of_type(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Elements::F32,
-            1 => Elements::Blocks(BlockFormat::F16),
-            2 => Elements::Blocks(BlockFormat::Q4_0),
-            3 => Elements::Blocks(BlockFormat::Q4_1),
-            6 => Elements::Blocks(BlockFormat::Q5_0),
-            7 => Elements::Blocks(BlockFormat::Q5_1),
-            8 => Elements::Blocks(BlockFormat::Q8_0),
-            10 => Elements::Blocks(BlockFormat::Q2K),
-            11 => Elements::Blocks(BlockFormat::Q3K),
-            12 => Elements::Blocks(BlockFormat::Q4K),
-            13 => Elements::Blocks(BlockFormat::Q5K),
-            14 => Elements::Blocks(BlockFormat::Q6K),
-            30 => Elements::Blocks(BlockFormat::BF16),
-            _ => return None,
-        })
+        let known = TYPES.iter().find(|(known, _)| *known == number);
+        known.map(|(_, elements)| *elements)
+    }
+
+    /// The number of the type in the file.
+    pub(super) fn number(self) -> u32 {
+        let known = TYPES.iter().find(|(_, elements)| *elements == self);
+        known.expect("every type has a number").0
     }
 
     /// Bytes of a row of `columns` elements, if they are whole blocks.
-    fn row_bytes(self, columns: usize) -> Option<usize> {
+    pub(super) fn row_bytes(self, columns: usize) -> Option<usize> {
         match self {
             Elements::F32 => columns.checked_mul(4),
             Elements::Blocks(format) => format.row_bytes(columns),

@@ -7,13 +7,19 @@
 //! is the base of adapters.
 
 mod adapter;
+mod carried;
+mod described;
 mod description;
 mod file;
 mod metadata;
 mod parameters;
+mod pieces;
 mod reader;
+mod rope_factors;
 mod sentencepiece;
 mod tokenizer;
+mod vocabulary;
+mod whole;
 mod writer;
 
 use std::path::Path;
@@ -22,7 +28,9 @@ use ggpo_files::read::ANY;
 use ggpo_tensor::Scalar;
 
 pub use adapter::adapter_bytes;
+pub use file::Elements;
 pub use metadata::{Metadata, Value};
+pub use whole::{Kinds, Origin, Weight, Weights, write_model};
 
 use crate::model::{Head, Model};
 use crate::parameters::Parameters;

@@ -21,7 +21,8 @@ use ndarray::Axis;
 use super::Reading;
 use super::description::Description;
 use super::file::{Elements, File, StoredTensor};
-use crate::model::{Model, ParameterSpec, RotaryDecoder};
+use super::rope_factors;
+use crate::model::{Model, ParameterSpec, RopeScaling, RotaryDecoder};
 use crate::parameters::Parameters;
 
 /// All parameters of the model, and a check that the file has no others.
@@ -32,6 +33,12 @@ pub(super) fn read<T: Scalar>(
 ) -> Reading<Parameters<T>> {
     let mut parameters = Parameters::new();
     let mut left_over: BTreeSet<&String> = file.tensors.keys().collect();
+    if matches!(
+        description.decoder.rope.scaling,
+        Some(RopeScaling::Llama3 { .. })
+    ) {
+        left_over.remove(&rope_factors::NAME.to_owned());
+    }
     for spec in model.specification() {
         let name = stored_name(&spec.name, description.decoder.gemma.is_some());
         let stored = file.tensors.get(&name);

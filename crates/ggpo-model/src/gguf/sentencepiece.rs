@@ -14,7 +14,7 @@ use super::Reading;
 use super::metadata::{Metadata, Value};
 
 /// What a blank is in pieces.
-const BLANK: &str = "\u{2581}";
+pub(super) const BLANK: &str = "\u{2581}";
 /// The type of pieces that merging makes.
 const NORMAL: u64 = 1;
 /// The type of the piece for what is unknown.

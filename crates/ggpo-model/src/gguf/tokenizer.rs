@@ -93,16 +93,12 @@ fn merges(metadata: &Metadata) -> Reading<Vec<[&str; 2]>> {
 
 /// Normaliser, decoder and model of a byte-level BPE.
 fn byte_level_bpe(metadata: &Metadata, tokens: &[&str]) -> Reading<[Json; 3]> {
-    // Qwen reads composed letters.
-    let normalizer = match pre(metadata)? == Some(QWEN2) {
-        true => json!({"type": "NFC"}),
-        false => Json::Null,
-    };
+    let normalizer = pre(metadata)?.map_or(Json::Null, normalizer_of);
     let model = json!({
         "type": "BPE",
         "vocab": vocabulary(tokens)?,
         "merges": merges(metadata)?,
-        "ignore_merges": pre(metadata)? == Some(LLAMA_BPE),
+        "ignore_merges": pre(metadata)?.is_some_and(ignores_merges),
     });
     Ok([normalizer, byte_level(true), model])
 }
@@ -159,8 +155,8 @@ fn added_tokens(
 /// Most tokens that are not made by merging. Each is described by itself.
 const MOST_ADDED: usize = 1 << 16;
 /// Models of the format.
-const BYTE_LEVEL: &str = "gpt2";
-const SENTENCE_PIECE: &str = "llama";
+pub(super) const BYTE_LEVEL: &str = "gpt2";
+pub(super) const SENTENCE_PIECE: &str = "llama";
 
 const LLAMA_BPE: &str = "llama-bpe";
 const QWEN2: &str = "qwen2";
@@ -180,9 +176,34 @@ fn pre(metadata: &Metadata) -> Reading<Option<&str>> {
     metadata.optional_text("tokenizer.ggml.pre")
 }
 
-/// How a text is cut into words before merging, by its name in the format.
+/// Names of the ways in which a text is cut into words.
+pub(super) const CUTS: [&str; 4] = ["gpt-2", LLAMA_BPE, QWEN2, "smollm"];
+
+/// How a text is cut into words before merging.
 fn pre_tokenizer(metadata: &Metadata) -> Reading<Json> {
-    let parts = match metadata.text("tokenizer.ggml.pre")? {
+    let name = metadata.text("tokenizer.ggml.pre")?;
+    words_of(name).ok_or_else(|| {
+        let expected = format!("\"gpt-2\", \"{LLAMA_BPE}\", \"{QWEN2}\" or \"smollm\"");
+        metadata.wrong("tokenizer.ggml.pre", &expected)
+    })
+}
+
+/// The normaliser that belongs to a way of cutting: Qwen reads composed letters.
+pub(super) fn normalizer_of(name: &str) -> Json {
+    match name == QWEN2 {
+        true => json!({"type": "NFC"}),
+        false => Json::Null,
+    }
+}
+
+/// Whether a word that is a token is that token, however it would be merged.
+pub(super) fn ignores_merges(name: &str) -> bool {
+    name == LLAMA_BPE
+}
+
+/// How a text is cut into words before merging, by its name in the format.
+pub(super) fn words_of(name: &str) -> Option<Json> {
+    let parts = match name {
         // GPT-2's words.
         "gpt-2" => vec![byte_level(true)],
         // Every digit a word of its own, then GPT-2's words.
@@ -190,21 +211,18 @@ fn pre_tokenizer(metadata: &Metadata) -> Reading<Json> {
             json!({"type": "Digits", "individual_digits": true}),
             byte_level(true),
         ],
-        pre @ (LLAMA_BPE | QWEN2) => vec![
+        LLAMA_BPE | QWEN2 => vec![
             json!({
                 "type": "Split",
-                "pattern": {"Regex": words(if pre == QWEN2 { r"\p{N}" } else { r"\p{N}{1,3}" })},
+                "pattern": {"Regex": words(if name == QWEN2 { r"\p{N}" } else { r"\p{N}{1,3}" })},
                 "behavior": "Isolated",
                 "invert": false,
             }),
             byte_level(false),
         ],
-        _ => {
-            let expected = format!("\"gpt-2\", \"{LLAMA_BPE}\", \"{QWEN2}\" or \"smollm\"");
-            return Err(metadata.wrong("tokenizer.ggml.pre", &expected));
-        }
+        _ => return None,
     };
-    Ok(json!({"type": "Sequence", "pretokenizers": parts}))
+    Some(json!({"type": "Sequence", "pretokenizers": parts}))
 }
 
 /// Bytes as letters, after cutting into GPT-2's words if `words`.

@@ -88,6 +88,17 @@ impl RopeScaling {
 }
 
 impl Rope {
+    /// What the frequencies of heads of that many channels are divided by, the highest
+    /// frequency first.
+    pub(crate) fn divisors(&self, channels: usize) -> Vec<f64> {
+        let divisor = |frequency: f64| match &self.scaling {
+            None => 1.0,
+            Some(scaling) => frequency / scaling.apply(frequency),
+        };
+        let frequencies = inverse_frequencies(channels, self.theta).into_iter();
+        frequencies.map(divisor).collect()
+    }
+
     /// The angles of the first `positions` positions, for heads of that many channels.
     pub(super) fn table(&self, positions: usize, channels: usize) -> RotaryTable {
         let mut frequencies = inverse_frequencies(channels, self.theta);

@@ -7,6 +7,7 @@ mod chat;
 mod descriptions;
 mod generate;
 mod gguf;
+mod gguf_written;
 mod minilm;
 mod model_folder;
 mod models;

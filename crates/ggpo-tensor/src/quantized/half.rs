@@ -35,6 +35,25 @@ pub(super) fn bf16(bytes: [u8; BYTES]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
+/// The nearest half to a number, if it is finite.
+pub(super) fn to_f16(x: f32) -> Option<[u8; BYTES]> {
+    let half = half::f16::from_f32(x);
+    half.is_finite().then(|| half.to_le_bytes())
+}
+
+/// The nearest number to `x` of which the lower half of the bits is 0, if it is finite.
+pub(super) fn to_bf16(x: f32) -> Option<[u8; BYTES]> {
+    let half = half::bf16::from_f32(x);
+    half.is_finite().then(|| half.to_le_bytes())
+}
+
+/// The number of the largest magnitude; none if one is not finite.
+pub(super) fn largest(numbers: &[f32]) -> Option<f32> {
+    let larger = |a: f32, b: f32| if b.abs() > a.abs() { b } else { a };
+    let finite = numbers.iter().all(|x| x.is_finite());
+    finite.then(|| numbers.iter().copied().fold(0.0, larger))
+}
+
 #[inline(always)]
 pub(super) fn dequantize_f16<T: Scalar>(block: &[u8; BYTES], out: &mut [T; 1]) {
     *out = [number(f16(*block))];

@@ -19,6 +19,7 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod quantize;
 
 use std::fmt;
 use std::sync::Arc;
@@ -138,6 +139,20 @@ impl fmt::Display for BlockFormat {
 /// Bytes that are not the blocks of a matrix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantizedError {
+    /// Numbers are not made into blocks of the format.
+    #[error("expected {}, which numbers are made into, found {format}", quantize::listed(&BlockFormat::WRITTEN))]
+    Format {
+        /// The format.
+        format: BlockFormat,
+    },
+    /// A number that no block of the format can hold.
+    #[error("expected finite numbers that {format} can hold, found {found}")]
+    Number {
+        /// The format.
+        format: BlockFormat,
+        /// The number.
+        found: String,
+    },
     /// A row is not whole blocks.
     #[error("{format}: expected rows of a multiple of {multiple} elements, found {columns}")]
     Columns {
@@ -214,6 +229,11 @@ impl QuantizedMatrix {
     /// Rows and columns.
     pub fn dim(&self) -> (usize, usize) {
         (self.rows, self.columns)
+    }
+
+    /// The blocks, row after row.
+    pub fn blocks(&self) -> &[u8] {
+        &self.blocks
     }
 
     /// Size of the blocks in memory, in bytes.

@@ -7,5 +7,6 @@ mod attention;
 mod dual;
 mod math;
 mod matmul;
+mod quantize;
 mod quantized;
 mod random;

@@ -199,6 +199,9 @@ proptest! {
                 prop_assert!(whole && bytes == needed);
                 prop_assert_eq!(matrix.dim(), (rows, columns));
             }
+            Err(other @ (QuantizedError::Format { .. } | QuantizedError::Number { .. })) => {
+                panic!("{other}")
+            }
             Err(QuantizedError::Columns { .. }) => prop_assert!(!whole),
             Err(QuantizedError::Bytes { .. }) => prop_assert!(whole && bytes != needed),
         }

@@ -44,8 +44,10 @@ pub(super) fn card(
         ("validation", validation.to_string()),
         ("test", test.map_or("none".to_owned(), ToString::to_string)),
     ];
+    let start = config.adapter.as_deref();
+    let start = start.map(|folder| ("gone on from", source(folder)));
     text += "| | |\n|---|---|\n";
-    for (what, value) in rows {
+    for (what, value) in rows.into_iter().chain(start) {
         writeln!(text, "| {what} | {} |", value.replace('|', "\\|")).expect("text takes all");
     }
     let class = match task_type {
@@ -60,6 +62,14 @@ pub(super) fn card(
         env!("CARGO_PKG_VERSION")
     );
     text
+}
+
+/// The name of an adapter's folder; of one in a run's folder, the run's.
+fn source(folder: &Path) -> String {
+    match folder.parent().filter(|_| folder.ends_with("adapter")) {
+        Some(run) if run.file_name().is_some() => name(run),
+        _ => name(folder),
+    }
 }
 
 /// The last part of a path: its name, without where it lies.

@@ -22,6 +22,9 @@ pub struct RunConfig {
     /// Folder of the base model, or a GGUF file. A folder holds `config.json`,
     /// `model.safetensors` and `tokenizer.json`.
     pub model: PathBuf,
+    /// Folder of a PEFT adapter of the model to go on from; without it, adapters are new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<PathBuf>,
     /// What is learnt.
     pub task: TaskConfig,
     /// How it is learnt.
@@ -108,6 +111,10 @@ impl RunConfig {
         self.task.validate()?;
         self.head.validate()?;
         self.method.validate()?;
+        if self.adapter.is_some() && !self.method.has_adapters() {
+            let expected = "a form of adapters to go on from an adapter";
+            return Err(Error::config("method.adapter", expected, "full"));
+        }
         self.training.validate()
     }
 }

@@ -1,6 +1,6 @@
 //! What a person writes of a run: only what differs from the defaults.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ggpo_files::read::TOML;
 use ggpo_files::toml_problem;
@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::config::{RunConfig, TaskConfig};
+use super::going_on;
 use super::task::{Corpora, Task};
 use crate::data::{TaskKind, holds_chats};
 use crate::method::MethodConfig;
@@ -106,18 +107,23 @@ impl Description {
         table.remove(field)
     }
 
-    /// The run with everything said: a file of conversations is one of chats; missing steps become `epochs` passes over
-    /// the training rows (3 without either), evaluations come once per pass, and
-    /// checkpoints with the evaluations.
+    /// The run with everything said: a file of conversations is one of chats; an adapter to
+    /// go on from says its form, rank, scaling and targets; missing steps become `epochs`
+    /// passes over the training rows (3 without either), evaluations come once per pass,
+    /// and checkpoints with the evaluations.
     ///
     /// # Errors
-    /// If a field is missing, unknown or out of range, both `epochs` and
+    /// If the adapter contradicts the rest, a field is missing, unknown or out of range, both `epochs` and
     /// `training.steps` are given, or the data cannot be read.
     pub fn complete(mut self, corpora: &Corpora) -> Result<RunConfig> {
         for path in REQUIRED {
             if self.get(path).is_none() {
                 return Err(Error::config(path, "a path", "nothing"));
             }
+        }
+        if let Some(Value::String(folder)) = self.get("adapter") {
+            let folder = PathBuf::from(folder);
+            going_on::complete(&mut self, &folder)?;
         }
         let epochs = self.take_epochs()?;
         if self.get("task.kind").is_none()

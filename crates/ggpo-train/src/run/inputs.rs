@@ -6,6 +6,7 @@ use ggpo_model::base;
 use serde::{Deserialize, Serialize};
 
 use super::config::RunConfig;
+use super::going_on;
 use crate::{Error, Result};
 
 /// A file that a run reads.
@@ -26,7 +27,8 @@ impl Input {
     }
 }
 
-/// All files that a run reads, as they are now: the data and the base model.
+/// All files that a run reads, as they are now: the data, the base model, and the adapter
+/// that it goes on from.
 ///
 /// They are looked at before they are read. Whatever changes in between is found when
 /// the run goes on, as is what changes later.
@@ -39,7 +41,12 @@ pub(super) fn inputs(config: &RunConfig) -> Result<Vec<Input>> {
     ];
     let data = data.into_iter().flatten().cloned();
     let model = base::files(&config.model)?;
-    data.chain(model).map(|path| Input::of(&path)).collect()
+    let adapter = config.adapter.as_deref().map(going_on::files);
+    let adapter = adapter.into_iter().flatten();
+    data.chain(model)
+        .chain(adapter)
+        .map(|path| Input::of(&path))
+        .collect()
 }
 
 /// Refuses to go on with other inputs than those that a run began with.

@@ -11,6 +11,7 @@ mod card;
 mod config;
 mod description;
 mod events;
+mod going_on;
 mod inputs;
 mod records;
 mod saved;

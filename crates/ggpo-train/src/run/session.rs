@@ -11,6 +11,7 @@ use ggpo_model::{INITIALIZER_RANGE, Precision, is_in};
 
 use super::card::card;
 use super::config::RunConfig;
+use super::going_on::{put_adapters, put_modules};
 use super::records::Records;
 use super::saved::{Best, CHECKPOINT, CHECKPOINT_KIND, Checkpoint, History, read_checkpoint};
 use super::task::{Corpora, Task};
@@ -236,7 +237,13 @@ impl<'a> Session<'a> {
         let (model, parameters) = (trainer.model(), trainer.parameters());
         let adapters = trainer.adapters();
         if self.ranks.count() > 1 {
-            return Ok(evaluate_rows(model, parameters, adapters, batches, &*self.ranks));
+            return Ok(evaluate_rows(
+                model,
+                parameters,
+                adapters,
+                batches,
+                &*self.ranks,
+            ));
         }
         let goes_on = || interrupt::requested().is_none();
         let scores = evaluate_rows_while(model, parameters, adapters, batches, goes_on);
@@ -401,6 +408,12 @@ pub(super) fn new_trainer(config: &RunConfig, task: &Task) -> Result<Trainer<f32
         let new = model.new_parameter(spec, INITIALIZER_RANGE, config.seed);
         parameters.insert(spec.name.clone(), new);
     }
+    let start = config.adapter.as_deref();
+    let start = start.map(|folder| Ok::<_, Error>((folder, PeftAdapter::read(folder)?)));
+    let start = start.transpose()?;
+    if let Some((folder, adapter)) = &start {
+        put_modules(&mut parameters, adapter, folder)?;
+    }
     let fitted = config
         .head
         .fitted(&model, &parameters, &task.all_rows(config))?;
@@ -410,6 +423,9 @@ pub(super) fn new_trainer(config: &RunConfig, task: &Task) -> Result<Trainer<f32
         name
     });
     let mut trainable = Trainable::new(&config.method, model, parameters, config.seed, first_rows)?;
+    if let Some((folder, adapter)) = start {
+        put_adapters(&mut trainable, adapter, folder)?;
+    }
     if let Some(name) = fitted {
         trainable.trained.remove(&name);
     }

@@ -46,8 +46,8 @@ impl Corpora {
         Ok(corpus)
     }
 
-    /// What a tokenised corpus depends on: the model's folder, and the task but
-    /// for what is drawn or chosen afterwards.
+    /// What a tokenised corpus depends on: the files of model and adapter, and the
+    /// task but for what is drawn or chosen afterwards.
     fn key(config: &RunConfig) -> String {
         let task = TaskConfig {
             train_rows: None,
@@ -57,7 +57,7 @@ impl Corpora {
             metric: None,
             ..config.task.clone()
         };
-        format!("{:?} {task:?}", config.model)
+        format!("{:?} {:?} {task:?}", config.model, config.adapter)
     }
 }
 

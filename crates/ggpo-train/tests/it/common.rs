@@ -113,6 +113,7 @@ impl World {
         RunConfig {
             seed: 3,
             model: self.path(model),
+            adapter: None,
             task: TaskConfig {
                 validation: Some(file("validation")),
                 test: Some(file("test")),

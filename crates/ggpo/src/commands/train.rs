@@ -29,6 +29,7 @@ use crate::{note, say};
 Examples:
   ggpo train --model models/fetched/minilm --train train.tsv --method ggpo --out runs/ggpo
   ggpo train examples/spam-ggpo.toml --learning-rate 1e-3 --out runs/spam
+  ggpo train --model base.gguf --train more.jsonl --adapter runs/chat/adapter --out runs/more
   ggpo train --out runs/ggpo --resume")]
 pub(crate) struct Train {
     /// Description of the run, a TOML file; options go before its fields

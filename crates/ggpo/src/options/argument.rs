@@ -1,9 +1,11 @@
 //! A setting as an option of the command line.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
+use std::path::Path;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser};
-use clap::{Arg, ArgAction, ArgMatches, ValueHint, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use toml::{Table, Value};
 
 use super::names;
@@ -41,7 +43,10 @@ fn with_help(setting: &'static Setting, help: Help<'_>) -> Arg {
     let option = option
         .value_name(name.unwrap_or_else(|| setting.form.value_name(setting)))
         .value_hint(hint)
-        .value_parser(setting.form.parser());
+        .value_parser(match (setting.path.as_str(), &setting.form) {
+            (names::ADAPTER, Form::Choice(kinds)) => WordOrFolder(words(kinds)).into(),
+            (_, form) => form.parser(),
+        });
     match setting.form {
         Form::List => option.action(ArgAction::Append).value_delimiter(','),
         _ => option,
@@ -125,6 +130,37 @@ fn words(choices: &[Choice]) -> PossibleValuesParser {
             false => PossibleValue::new(name).help(sentence(about).to_owned()),
         }
     }))
+}
+
+/// Accepts some words, and folders: those that exist, and what is written as a path.
+#[derive(Clone)]
+struct WordOrFolder(PossibleValuesParser);
+
+/// The field that a folder stands in.
+pub(super) const FOLDER: &str = "folder";
+
+impl TypedValueParser for WordOrFolder {
+    type Value = Value;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Value, clap::Error> {
+        let path = Path::new(value);
+        if let Some(text) = value.to_str()
+            && (path.is_dir() || path.components().count() > 1)
+        {
+            return Ok(Table::from_iter([(FOLDER.to_owned(), text.into())]).into());
+        }
+        let word = self.0.parse_ref(command, argument, value)?;
+        Ok(word.into())
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        self.0.possible_values()
+    }
 }
 
 /// Names separated by commas, or one pattern.

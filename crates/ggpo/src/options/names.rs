@@ -1,8 +1,11 @@
 //! Names of options that are not the last part of their setting's path, and the order
 //! in which options are listed.
 
-/// What only experiments set.
-pub(crate) const NO_OPTIONS: [&str; 1] = ["task.scored_rows"];
+/// What only experiments set, and the folder of an adapter, which `--adapter` says.
+pub(crate) const NO_OPTIONS: [&str; 2] = ["task.scored_rows", "adapter"];
+
+/// The setting that says of which form adapters are, or which adapter is gone on from.
+pub(super) const ADAPTER: &str = "method.adapter";
 
 /// An option that is not named, or not described, as its setting is.
 pub(super) struct Renamed {
@@ -28,7 +31,13 @@ const fn described(path: &'static str, option: &'static str, about: &'static str
     }
 }
 
-pub(super) const RENAMED: [Renamed; 14] = [
+pub(super) const RENAMED: [Renamed; 15] = [
+    described(
+        ADAPTER,
+        "adapter",
+        "What is trained: every weight, or adapters beside the frozen ones; or the folder of a \
+         PEFT adapter to go on from. That one's form, rank, scaling and targets then hold.",
+    ),
     described(
         "method.lora.targets",
         "targets",
@@ -115,6 +124,7 @@ pub(crate) fn heading(path: &str) -> &'static str {
 pub(crate) fn value_name(path: &str) -> Option<&'static str> {
     Some(match path {
         "model" => "PATH",
+        ADAPTER => "KIND|DIR",
         "task.train" | "task.validation" | "task.test" => "FILE",
         "method.lora.targets" | "task.labels" => "NAMES",
         "method.lora.dropout" | "task.validation_share" | "task.label_noise" => "SHARE",

@@ -19,6 +19,8 @@ use serde::de::{DeserializeOwned, Deserializer, Visitor};
 
 use super::*;
 
+mod spoken;
+
 /// Reads nothing, but hears which fields a structure asks for.
 struct Fields<'a>(&'a mut Vec<&'static str>);
 
@@ -98,8 +100,14 @@ fn heard() -> BTreeSet<String> {
         let chooses_a_kind = OF_KINDS.contains(&path.as_str());
         !chooses_a_kind && all.iter().any(|path| path.starts_with(&table))
     };
-    // What `--method` says, what only experiments have, and other names of the same.
-    let left_out = ["method.name", "method.adaptation", "task.scored_rows"];
+    // What `--method` and `--adapter` say, what only experiments have, and other names of
+    // the same.
+    let left_out = [
+        "method.name",
+        "method.adaptation",
+        "task.scored_rows",
+        "adapter",
+    ];
     let aliases =
         ["prompt", "source", "completion", "target"].map(|alias| format!("columns.{alias}"));
     let is_left_out = |path: &String| {
@@ -176,77 +184,6 @@ fn with(text: &str, arguments: &str) -> Result<Description> {
 fn method_with(text: &str, arguments: &str) -> MethodConfig {
     let method = with(text, arguments).and_then(|description| description.method());
     method.unwrap_or_else(|error| panic!("{arguments}: {error}"))
-}
-
-/// All options of the version before methods had parts: an option, and the setting
-/// that it makes.
-const BEFORE: &str = r#"
---model base                    model = "base"
---seed 3                        seed = 3
---rank 4                        method.lora.rank = 4
---alpha 8                       method.lora.alpha = 8.0
---scaling rslora                method.lora.scaling = "rslora"
---lora-dropout 0.1              method.lora.dropout = 0.1
---targets query,value           method.lora.targets = ["query", "value"]
---targets .*query               method.lora.targets = ".*query"
---sigma 0.05                    method.perturbation.sigma = 0.05
---beta 0.5                      method.perturbation.beta = 0.5
---gradient exact                method.perturbation.gradient = "exact"
---sigma-schedule cosine_ramp    method.perturbation.schedule = "cosine_ramp"
---refresh-every 4               method.perturbation.refresh_every = 4
---truncate-noise 2              method.perturbation.noise = { truncated = 2.0 }
---form sd_scripts               method.perturbation.form = "sd_scripts"
---spread isotropic              method.perturbation.spread = "isotropic"
---noise-per-micro-batch         method.perturbation.per_micro_batch = true
---learning-rate 1e-3            training.learning_rate = 0.001
---lr 1e-3                       training.learning_rate = 0.001
---epochs 2                      epochs = 2
---steps 20                      training.steps = 20
---batch-size 8                  batch_size = 8
---micro-batches 2               micro_batches = 2
---schedule cosine               training.schedule.kind = "cosine"
---warmup 10                     training.schedule.warmup = 10
---warmup 0.1                    training.schedule.warmup = 0.1
---clip 1                        training.clip = 1.0
---weight-decay 0.01             training.adamw.weight_decay = 0.01
---adam-beta1 0.8                training.adamw.beta1 = 0.8
---adam-beta2 0.99               training.adamw.beta2 = 0.99
---adam-eps 1e-6                 training.adamw.eps = 1e-6
---evaluate-every 5              evaluate_every = 5
---checkpoint-every 5            checkpoint_every = 5
---task regression               task.kind = "regression"
---layout cola                   task.layout = "cola"
---format csv                    task.format = "csv"
---no-header                     task.header = false
---text review                   task.columns.text = "review"
---pair 2                        task.columns.pair = 2
---label 3                       task.columns.label = 3
---labels cold,warm              task.labels = ["cold", "warm"]
---template {text}:              task.template = "{text}:"
---max-length 64                 task.max_length = 64
---skip-bad-rows                 task.skip_bad_rows = true
---train a.tsv                   task.train = "a.tsv"
---validation b.tsv              task.validation = "b.tsv"
---validation-share 0.2          task.validation_share = 0.2
---test c.tsv                    task.test = "c.tsv"
---metric f1                     task.metric = "f1"
---train-rows 100                task.train_rows = 100
---label-noise 0.1               task.label_noise = 0.1
-"#;
-
-#[test]
-fn options_of_before_say_the_same() {
-    for line in BEFORE.lines().filter(|line| !line.is_empty()) {
-        let (option, setting) = line.split_at(32);
-        assert_eq!(with("", option).unwrap(), described(setting), "{option}");
-    }
-    for method in ["full", "lora", "ggpo", "flat-lora", "random-noise"] {
-        let description = with("", &format!("--method {method}")).unwrap();
-        assert_eq!(
-            description,
-            described(&format!("method.name = \"{method}\""))
-        );
-    }
 }
 
 /// Settings that say nothing unless they are set.

@@ -126,7 +126,7 @@ fn model(folder: &Path) -> Result<Facts> {
     let count: usize = loaded.parameters.values().map(|tensor| tensor.len()).sum();
     let mut facts = Facts::default();
     facts.add("kind", "model");
-    facts.add("body", format!("{:?}", model.body));
+    add_shape(&mut facts, &model);
     let head = match headless {
         true => "none".to_owned(),
         false => format!("{:?}", model.head),
@@ -143,6 +143,20 @@ fn model(folder: &Path) -> Result<Facts> {
     Ok(facts)
 }
 
+/// The family, and what `config.json` says of a model of this shape.
+fn add_shape(facts: &mut Facts, model: &Model) {
+    facts.add("family", model.body.model_type());
+    let fields = serde_json::from_str(&model.config_json());
+    let fields: Map<String, Value> = fields.unwrap_or_default();
+    let fields = fields.into_iter().filter(|(name, value)| {
+        let is_shape = matches!(value, Value::Number(_) | Value::Bool(_));
+        is_shape && !["vocab_size", "max_position_embeddings"].contains(&name.as_str())
+    });
+    for (name, value) in fields {
+        facts.add(&name.replace('_', " "), value);
+    }
+}
+
 fn gguf_file(path: &Path) -> Result<Facts> {
     let file = gguf::open::<f32>(path)?;
     let dense: usize = file.parameters.values().map(|tensor| tensor.len()).sum();
@@ -154,7 +168,7 @@ fn gguf_file(path: &Path) -> Result<Facts> {
     }
     let mut facts = Facts::default();
     facts.add("kind", "GGUF model");
-    facts.add("body", format!("{:?}", file.model.body));
+    add_shape(&mut facts, &file.model);
     facts.add("parameters", dense + blocks);
     facts.add("bytes in memory", file.parameters.bytes());
     facts.add("bytes in single precision", 4 * (dense + blocks));
