@@ -1,8 +1,8 @@
 //! Two ranks of one thread each beside one process of two threads, and beside what was
 //! estimated for them.
 
-use ggpo_report::format::{fixed, significant};
-use ggpo_report::{Block, Cell, Column, Section, Table};
+use ggpo_report::format::{fixed, plural};
+use ggpo_report::{Block, Cell, Column, Section, Table, Text};
 use serde::{Deserialize, Serialize};
 
 use crate::statistics::{median, quantile};
@@ -71,12 +71,11 @@ impl TwoRanks {
             &|it| it.estimated_ms / it.ranks_ms,
             3,
         );
-        let text = format!(
-            "{} rounds of `{}`, in one process and under `mpirun -n 2`. The estimate is made by two \
+        let rounds = plural(self.turns.len(), "round");
+        let text = Text::new(format!("{rounds} of ")).code(&self.run).plain(
+            ", in one process and under mpirun with two ranks. The estimate is made by two \
              processes at once, so that each finds the machine as busy as a rank does; a step is \
              the difference of runs of few and of more steps, over the steps between.",
-            significant(self.turns.len() as f64, 3),
-            self.run
         );
         Section::new(
             "ranks",

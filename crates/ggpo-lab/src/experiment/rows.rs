@@ -107,10 +107,13 @@ impl TryFrom<Letters> for Rows {
                 Ok(Rows::Right((0..rows).map(bit).collect()))
             }
             Letters::Losses { sums, targets } => {
-                let sums: Vec<f32> = words(&sums)?.map(f32::from_le_bytes).collect();
+                let sums: Vec<f32> = words(&sums)?.into_iter().map(f32::from_le_bytes).collect();
                 let targets = match targets {
                     None => vec![1; sums.len()],
-                    Some(targets) => words(&targets)?.map(u32::from_le_bytes).collect(),
+                    Some(targets) => words(&targets)?
+                        .into_iter()
+                        .map(u32::from_le_bytes)
+                        .collect(),
                 };
                 if targets.len() != sums.len() {
                     let (found, rows) = (targets.len(), sums.len());
@@ -143,11 +146,11 @@ fn bytes(letters: &str) -> Result<Vec<u8>, String> {
         .collect()
 }
 
-fn words(letters: &str) -> Result<impl Iterator<Item = [u8; 4]> + use<>, String> {
+fn words(letters: &str) -> Result<Vec<[u8; 4]>, String> {
     let bytes = bytes(letters)?;
     let (words, rest) = bytes.as_chunks::<4>();
     match rest {
-        [] => Ok(words.to_vec().into_iter()),
+        [] => Ok(words.to_vec()),
         _ => Err("expected numbers of 4 bytes, found a part of one".to_owned()),
     }
 }
