@@ -60,12 +60,6 @@ impl Comparison {
             let expected = "at least two methods, the reference among them";
             return Err(Error::config("methods", expected, "one"));
         }
-        let fewest = fewest_pairs(family);
-        if (self.seeds as usize) < fewest {
-            let methods = self.methods.len();
-            let expected = format!("at least {fewest}, to decide between {methods} methods");
-            return Err(Error::config("seeds", expected, self.seeds));
-        }
         let twice = |(index, (name, ..)): &(usize, &(String, String, MethodConfig))| {
             self.methods[..*index]
                 .iter()
@@ -74,6 +68,12 @@ impl Comparison {
         if let Some((_, (name, ..))) = self.methods.iter().enumerate().find(twice) {
             let found = format!("{name} twice");
             return Err(Error::config("methods", "every method once", found));
+        }
+        let fewest = fewest_pairs(family);
+        if (self.seeds as usize) < fewest {
+            let methods = self.methods.len();
+            let expected = format!("at least {fewest}, to decide between {methods} methods");
+            return Err(Error::config("seeds", expected, self.seeds));
         }
         for (index, rate) in self.learning_rates.iter().enumerate() {
             if !(rate.is_finite() && *rate > 0.0) {

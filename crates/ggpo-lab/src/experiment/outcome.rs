@@ -85,9 +85,8 @@ impl<'a> Outcome<'a> {
     pub fn agenda(&self) -> Vec<PlannedRun> {
         let mut runs = self.plan();
         runs.sort_by_key(|run| {
-            let tuning = run.config.task.test.is_none();
             let decides = self.experiment.at.has_data_of(&run.cell);
-            (!tuning, !decides, run.cell.seed)
+            (!run.tuning, !decides, run.cell.seed)
         });
         runs
     }

@@ -25,6 +25,8 @@ pub struct PlannedRun {
     pub key: String,
     /// Whether the sharpness is measured at its end.
     pub sharpness: bool,
+    /// Whether it helps to choose a learning rate; nothing is kept of its test rows then.
+    pub tuning: bool,
 }
 
 /// A point of the grid, and a seed.
@@ -123,6 +125,7 @@ impl Experiment {
             cell,
             config,
             sharpness,
+            tuning: false,
         }
     }
 
@@ -167,7 +170,8 @@ impl Experiment {
     }
 
     /// The runs that choose a learning rate for a method on a task, by the validation
-    /// split after the last step; the test split is not read.
+    /// split after the last step. A file of test rows is not read; rows that are set aside
+    /// from the training rows stay aside, and nothing is kept of them.
     pub(super) fn tuning(
         &self,
         grid: &Grid,
@@ -180,7 +184,10 @@ impl Experiment {
         let rates = grid.learning_rates.iter();
         rates
             .flat_map(|&rate| grid.tuning_seeds().map(move |seed| (rate, seed)))
-            .map(|at| self.planned(grid, &blind, method, None, None, None, at))
+            .map(|at| PlannedRun {
+                tuning: true,
+                ..self.planned(grid, &blind, method, None, None, None, at)
+            })
             .collect()
     }
 }

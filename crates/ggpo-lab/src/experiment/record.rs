@@ -165,11 +165,12 @@ impl Record {
             gradient_share: mean_of(share),
             row_std: mean_of(row_std),
             trained: result.trained_parameters,
-            best: (result.best_step, result.test),
-            test: result.last_test,
+            best: (result.best_step, result.test.filter(|_| !planned.tuning)),
+            test: result.last_test.filter(|_| !planned.tuning),
             sharpness,
             rows: result
                 .last_test_rows
+                .filter(|_| !planned.tuning)
                 .and_then(|rows| Rows::of(experiment, rows)),
         }
     }
