@@ -29,7 +29,8 @@ const llama = await getLlama({
 const model = await llama.loadModel({modelPath, gpuLayers: 0});
 const longest = Math.max(1, ...rows.map((row) => row.length));
 const context = await model.createContext({
-    contextSize: longest,
+    // A row that fills the context would lose its beginning before its last position.
+    contextSize: longest + 8,
     flashAttention: false,
     // Keys and values as they are calculated.
     experimentalKvCacheKeyType: "F32",

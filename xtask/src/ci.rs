@@ -114,7 +114,7 @@ fn checks() -> Vec<Check> {
 /// What needs published models and other people's libraries: they are fetched, the
 /// tests that ask for them run, adapters are taken to PEFT and back, and the examples on
 /// other frameworks run.
-const FULL: [Check; 8] = [
+const FULL: [Check; 9] = [
     check_with(&RELEASE, None),
     check_with(&["run", "--locked", "--manifest-path", CANDLE], None),
     check_with(&["run", "--locked", "--manifest-path", BURN], None),
@@ -122,6 +122,7 @@ const FULL: [Check; 8] = [
     check_with(&["xtask", "fetch", "smollm2"], None),
     check_with(&["xtask", "fetch", "qwen2.5-coder"], None),
     check_with(&["xtask", "peft-check"], None),
+    check_with(&["xtask", "llama-check"], None),
     check_with(
         &[
             "test",

@@ -49,10 +49,12 @@ pub(super) struct Written {
 
 /// Bounds on a probability. llama.cpp rounds what comes into a product: to 8 bits with a
 /// scale for 32 or 256 numbers before a weight in blocks, to half precision before one in
-/// F16.
-const BLOCKS: f64 = 0.05;
-const HALF: f64 = 0.005;
-const SINGLE: f64 = 0.005;
+/// F16. The small models are random with large logits, which that moves further than those
+/// of a trained model.
+const BLOCKS: f64 = 0.1;
+/// With merged weights in F32 or F16; what nothing was merged with, the table of tokens
+/// among it, is still in the blocks of the base.
+const NUMBERS: f64 = 0.03;
 
 impl Case {
     /// A small model with an adapter of random numbers on all its layers.
@@ -152,8 +154,8 @@ impl Case {
         let adapters = std::mem::take(&mut assembled.adapters);
         let merged = Merged::new(&assembled.parameters, [(1.0, &adapters)]);
         for (what, elements, bound) in [
-            ("merged, f32", Elements::F32, SINGLE),
-            ("merged, f16", Elements::Blocks(BlockFormat::F16), HALF),
+            ("merged, f32", Elements::F32, NUMBERS),
+            ("merged, f16", Elements::Blocks(BlockFormat::F16), NUMBERS),
             ("merged, q8_0", Elements::Blocks(BlockFormat::Q8_0), BLOCKS),
             ("merged, q4_0", Elements::Blocks(BlockFormat::Q4_0), BLOCKS),
         ] {
