@@ -74,7 +74,7 @@ const RELEASE: [&str; 5] = [
 ];
 
 /// Whether a program can be started.
-fn there_is(program: &str) -> bool {
+pub(crate) fn there_is(program: &str) -> bool {
     let mut command = Command::new(program);
     command
         .arg("--version")

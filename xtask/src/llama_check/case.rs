@@ -32,7 +32,7 @@ pub(super) struct Case {
     pub(super) name: String,
     base: PathBuf,
     adapter: PathBuf,
-    /// Token ids that are gone on with.
+    /// Token ids of the prompts, which the model continues.
     pub(super) prompts: Vec<Vec<usize>>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! An adapter is put on small models of every architecture and on a published one, and
 //! written for llama.cpp: beside its base, and merged in several formats. There and here
-//! the same rows of tokens are read, which go on as our model says greedily, and the
+//! the same rows of tokens are read, prompts with our model's greedy continuation, and the
 //! probabilities of the next token are compared at every position.
 
 mod case;

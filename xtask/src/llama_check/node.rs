@@ -1,9 +1,11 @@
 //! llama.cpp, as the package node-llama-cpp brings it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+
+use crate::ci::there_is;
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../peers/llama");
 /// Where the package is installed, unless the variable names another folder.
@@ -23,21 +25,13 @@ impl Node {
     pub(super) fn find() -> Result<Self> {
         let named = std::env::var_os(VARIABLE).map(PathBuf::from);
         let modules = named.clone().unwrap_or_else(|| INSTALLED.into());
-        let is_there = |program: &str| {
-            let mut command = Command::new(program);
-            command
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            command.status().is_ok_and(|status| status.success())
-        };
-        if !is_there("node") {
+        if !there_is("node") {
             bail!("not run: expected node 20 or newer, which runs llama.cpp, found none");
         }
         if modules.join("node_modules/node-llama-cpp").is_dir() {
             return Ok(Node { modules });
         }
-        if named.is_some() || !is_there("npm") {
+        if named.is_some() || !there_is("npm") {
             bail!(
                 "not run: expected node-llama-cpp in {}, or npm to install it there, found neither",
                 modules.display()
